@@ -1,0 +1,158 @@
+//! What a contender says about itself: the JSON value of its entry and of its run marker.
+//!
+//! It is for people. Admission needs only the order of the keys, so an entry that is foreign, broken, of a
+//! newer version or a megabyte large still counts: as one exclusive entry of unknown origin. Text that comes
+//! from other hosts is bounded here and escaped in `ui/`.
+//!
+//! The command's arguments are never in it: they may hold secrets.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// The version this program writes, and the newest it understands.
+const VERSION: u32 = 1;
+
+/// A larger value is not parsed: ours have a few hundred bytes.
+const VALUE_BYTES_MAX: usize = 64 * 1024;
+
+/// What is kept of a text from another host, in characters.
+const TEXT_CHARACTERS_MAX: usize = 200;
+
+/// The longest lock delay that a stored value can impose on a successor.
+pub const LOCK_DELAY_MAX: Duration = Duration::from_secs(300);
+
+/// The lock delay where none was asked for, and for markers that cannot be read.
+pub const LOCK_DELAY_DEFAULT: Duration = Duration::from_secs(2);
+
+/// A contender's description of itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// The version of this format.
+    pub v: u32,
+    /// How many may hold the lock together with this one; 1 is exclusive.
+    pub limit: u32,
+    /// The machine's host name.
+    pub host: String,
+    /// The login name, or the uid where it has none.
+    pub user: String,
+    /// The pid of the front process on that host.
+    pub pid: i32,
+    /// The command's file name, without its arguments.
+    pub program: String,
+    /// `--reason`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reason: String,
+    /// When it queued, RFC 3339, by that host's wall clock.
+    pub queued: String,
+    /// When its command was started, where it had to wait for that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<String>,
+    /// How long successors wait when it vanishes without releasing, in milliseconds.
+    pub lock_delay_ms: u64,
+}
+
+impl Entry {
+    /// The version written into [`Entry::v`].
+    pub const VERSION: u32 = VERSION;
+
+    /// The value to store.
+    pub fn to_json(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("strings and numbers always serialise")
+    }
+
+    /// When its holder got the lock, as far as it says: when it queued if it never had to wait.
+    pub fn since(&self) -> &str {
+        self.held.as_deref().unwrap_or(&self.queued)
+    }
+
+    /// What a stored value says; nothing where it is not ours, or not of a version we understand.
+    pub fn parse(value: &[u8]) -> Option<Self> {
+        if value.len() > VALUE_BYTES_MAX {
+            return None;
+        }
+        let entry: Self = serde_json::from_slice(value).ok()?;
+        (entry.v <= VERSION).then(|| entry.bounded())
+    }
+
+    fn bounded(mut self) -> Self {
+        let texts = [
+            &mut self.host,
+            &mut self.user,
+            &mut self.program,
+            &mut self.reason,
+            &mut self.queued,
+        ];
+        for text in texts.into_iter().chain(self.held.as_mut()) {
+            if let Some((end, _)) = text.char_indices().nth(TEXT_CHARACTERS_MAX) {
+                text.truncate(end);
+            }
+        }
+        self
+    }
+}
+
+/// How long a successor waits after the holder that left this marker has vanished.
+pub fn lock_delay(marker_value: &[u8]) -> Duration {
+    Entry::parse(marker_value).map_or(LOCK_DELAY_DEFAULT, |entry| {
+        Duration::from_millis(entry.lock_delay_ms).min(LOCK_DELAY_MAX)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn entry() -> Entry {
+        Entry {
+            v: 1,
+            limit: 1,
+            host: "build7".to_owned(),
+            user: "deploy".to_owned(),
+            pid: 4711,
+            program: "release".to_owned(),
+            reason: "release 4.2".to_owned(),
+            queued: "2026-11-22T03:00:00Z".to_owned(),
+            held: None,
+            lock_delay_ms: 2000,
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        assert_eq!(Entry::parse(&entry().to_json()), Some(entry()));
+    }
+
+    #[test]
+    fn foreign_newer_and_huge_values_are_of_unknown_origin() {
+        let newer = Entry { v: 2, ..entry() };
+        assert_eq!(Entry::parse(&newer.to_json()), None);
+        assert_eq!(Entry::parse(b""), None);
+        assert_eq!(Entry::parse(b"\xff\x00not json"), None);
+        assert_eq!(Entry::parse(&vec![b' '; 1 << 20]), None);
+        let deep = "[".repeat(60_000);
+        assert_eq!(Entry::parse(deep.as_bytes()), None);
+    }
+
+    #[test]
+    fn a_delay_from_another_host_is_bounded_and_never_missing() {
+        let endless = Entry {
+            lock_delay_ms: u64::MAX,
+            ..entry()
+        };
+        assert_eq!(lock_delay(&endless.to_json()), LOCK_DELAY_MAX);
+        assert_eq!(lock_delay(b"{}"), LOCK_DELAY_DEFAULT);
+        assert_eq!(lock_delay(&entry().to_json()), Duration::from_secs(2));
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_without_a_panic_and_bounded(value in prop::collection::vec(any::<u8>(), 0..200), host in ".{0,400}") {
+            let _ = Entry::parse(&value);
+            let long = Entry { host, ..entry() };
+            let read = Entry::parse(&long.to_json()).expect("ours");
+            prop_assert!(read.host.chars().count() <= TEXT_CHARACTERS_MAX);
+        }
+    }
+}

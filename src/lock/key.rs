@@ -1,0 +1,160 @@
+//! Where a lock stands in the store.
+//!
+//! - An entry is `<prefix><name>/<lease id in hex>`: the layout of etcd's Go recipe
+//!   (client/v3/concurrency/mutex.go), so `etcdctl lock /leasehold/NAME`, Go's `concurrency.Mutex` and
+//!   leasehold exclude one another.
+//! - The entries of a name are the keys below it with exactly one more segment, in hex. So `a/b/1f` is an
+//!   entry of `a/b` and not of `a`, and a foreign `a/config` blocks nobody.
+//! - All else lives under `<prefix>~kind/`: `~` is in no name, and a key below `<prefix>NAME/` would block
+//!   etcdctl for ever.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::lock::name::{LockName, is_name_character};
+use crate::lock::token::LeaseId;
+
+/// What every key of ours begins with: it ends with `/`, and its segments are of the alphabet of names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Prefix(String);
+
+/// Why a text cannot be a prefix.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PrefixError(String);
+
+impl fmt::Display for PrefixError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "the prefix {:?} cannot be used: it is made of segments of A-Z a-z 0-9 . _ : @ + = - with one '/' between, as in /leasehold/",
+            self.0
+        )
+    }
+}
+
+impl std::error::Error for PrefixError {}
+
+impl Default for Prefix {
+    fn default() -> Self {
+        Self("/leasehold/".to_owned())
+    }
+}
+
+impl FromStr for Prefix {
+    type Err = PrefixError;
+
+    /// A missing `/` at the end is added.
+    fn from_str(text: &str) -> Result<Self, PrefixError> {
+        let inner = text.strip_suffix('/').unwrap_or(text);
+        let inner = inner.strip_prefix('/').unwrap_or(inner);
+        let fits = !inner.is_empty()
+            && inner
+                .split('/')
+                .all(|segment| !segment.is_empty() && segment.chars().all(is_name_character));
+        if !fits {
+            return Err(PrefixError(text.to_owned()));
+        }
+        let slash = if text.ends_with('/') { "" } else { "/" };
+        Ok(Self(format!("{text}{slash}")))
+    }
+}
+
+impl fmt::Display for Prefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl Prefix {
+    /// The prefix as it stands in keys.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// What all entries of `name` begin with, the last `/` included. Keys of other locks begin with it
+    /// too: see [`Prefix::last_segment`].
+    pub fn entries(&self, name: &LockName) -> String {
+        format!("{}{name}/", self.0)
+    }
+
+    /// The key of one entry.
+    pub fn entry(&self, name: &LockName, lease: LeaseId) -> String {
+        format!("{}{lease}", self.entries(name))
+    }
+
+    /// What all run markers of `name` begin with.
+    pub fn markers(&self, name: &LockName) -> String {
+        format!("{}~run/{name}/", self.0)
+    }
+
+    /// The key of one run marker: put with the entry, but without a lease, so that it survives it.
+    pub fn marker(&self, name: &LockName, lease: LeaseId) -> String {
+        format!("{}{lease}", self.markers(name))
+    }
+
+    /// Whether `key` is an entry of the lock whose entries begin with `entries`: exactly one more segment,
+    /// in hex. The same holds for markers.
+    ///
+    /// Returns the hex part as it stands; it is foreign text and need not be one of our lease ids.
+    pub fn last_segment<'key>(range: &str, key: &'key [u8]) -> Option<&'key str> {
+        let rest = key.strip_prefix(range.as_bytes())?;
+        let is_hex = |byte: &u8| byte.is_ascii_hexdigit();
+        if rest.is_empty() || !rest.iter().all(is_hex) {
+            return None;
+        }
+        std::str::from_utf8(rest).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(text: &str) -> LockName {
+        text.parse().expect("a name")
+    }
+
+    #[test]
+    fn an_entry_has_the_layout_of_etcds_own_recipe() {
+        let lease = LeaseId::new(0x694d_8a1b_2c3d_4e5f).expect("positive");
+        let prefix = Prefix::default();
+        assert_eq!(
+            prefix.entry(&name("a/b"), lease),
+            "/leasehold/a/b/694d8a1b2c3d4e5f"
+        );
+        assert_eq!(
+            prefix.marker(&name("a/b"), lease),
+            "/leasehold/~run/a/b/694d8a1b2c3d4e5f"
+        );
+    }
+
+    #[test]
+    fn lock_a_is_not_lock_a_b() {
+        let entries = Prefix::default().entries(&name("a"));
+        let of = |key: &'static str| Prefix::last_segment(&entries, key.as_bytes());
+        assert_eq!(of("/leasehold/a/1f"), Some("1f"));
+        for foreign in [
+            "/leasehold/a/b/1f",
+            "/leasehold/a/",
+            "/leasehold/a",
+            "/leasehold/a/config",
+            "/x/a/1f",
+        ] {
+            assert_eq!(of(foreign), None, "{foreign}");
+        }
+    }
+
+    #[test]
+    fn a_prefix_ends_with_a_slash_and_holds_no_surprises() {
+        for (text, prefix) in [
+            ("/leasehold/", "/leasehold/"),
+            ("/l", "/l/"),
+            ("team/locks", "team/locks/"),
+        ] {
+            assert_eq!(text.parse::<Prefix>().expect(text).as_str(), prefix);
+        }
+        for text in ["", "/", "//", "/a//b", "/~run/", "/a b/", "/a\n/", "/a,b/"] {
+            assert!(text.parse::<Prefix>().is_err(), "{text:?}");
+        }
+    }
+}

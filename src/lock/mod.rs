@@ -1,0 +1,15 @@
+//! The domain: what a lock is, who is admitted, when a lease may be believed. Pure: nothing here awaits,
+//! reads a clock, prints, or touches a file, socket or process.
+
+// What the user names.
+pub mod name;
+// Where it stands in the store.
+pub mod key;
+// What a contender says about itself there.
+pub mod entry;
+// Who may run.
+pub mod admission;
+// How long the lock may be believed.
+pub mod lease;
+// The numbers a resource checks.
+pub mod token;

@@ -1,0 +1,334 @@
+//! Every ending of a run: its sentence, its exit status, its name in the report. Pure.
+//!
+//! One enum; the message on stderr, the exit status and the report all come from it. The table of exit
+//! statuses in `--help` and in the README is [`exit_status_table`].
+
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::lock::name::LockName;
+
+/// How a command ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ended {
+    /// It called exit with this status.
+    Exited(u8),
+    /// It died of this signal.
+    Signaled(i32),
+}
+
+/// Why a held lock can no longer be proved ours.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Loss {
+    /// The lease could not be renewed in time; the text says what stood in the way.
+    NotRenewed(String),
+    /// The store says that the lease is gone.
+    LeaseGone,
+    /// Somebody deleted our key.
+    KeyDeleted,
+    /// Somebody overwrote our key, so that it no longer hangs on our lease.
+    KeyOverwritten,
+    /// The command ended by itself, but only when the lock could no longer be proved ours.
+    EndedTooLate,
+    /// leasehold's own manager process was killed or crashed while the command ran.
+    ManagerDied,
+}
+
+impl fmt::Display for Loss {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotRenewed(obstacle) => {
+                write!(f, "the lease could not be renewed in time ({obstacle})")
+            }
+            Self::LeaseGone => write!(f, "its lease is gone (revoked or expired)"),
+            Self::KeyDeleted => write!(f, "its key was deleted"),
+            Self::KeyOverwritten => write!(f, "its key was overwritten by somebody else"),
+            Self::EndedTooLate => {
+                write!(
+                    f,
+                    "the command ended when the lease could already have run out"
+                )
+            }
+            Self::ManagerDied => write!(f, "leasehold's manager process was killed"),
+        }
+    }
+}
+
+impl Loss {
+    /// The stable name used in the report.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::NotRenewed(_) => "not-renewed",
+            Self::LeaseGone => "lease-gone",
+            Self::KeyDeleted => "key-deleted",
+            Self::KeyOverwritten => "key-overwritten",
+            Self::EndedTooLate => "ended-too-late",
+            Self::ManagerDied => "manager-died",
+        }
+    }
+}
+
+/// Every way a run can end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The command ended by itself.
+    Command(Ended),
+    /// A signal reached us before the command ran.
+    Interrupted(i32),
+    /// Our front process was killed: the command was stopped for it, if it ran.
+    FrontKilled,
+    /// The lock was lost while the command ran.
+    Lost(Loss),
+    /// `--max-runtime` was reached and the command was stopped.
+    MaxRuntime,
+    /// Somebody else holds the lock; the status is that of `--conflict-exit-code`.
+    Busy {
+        /// Who, as far as it is known: already escaped for a terminal.
+        holder: Option<String>,
+        /// `--conflict-exit-code`.
+        status: u8,
+    },
+    /// The lock service cannot be reached or refuses.
+    Unavailable(String),
+    /// The lock service refuses us.
+    Denied(String),
+    /// The command cannot be executed.
+    NotExecutable(String),
+    /// The command does not exist.
+    NotFound(String),
+    /// What was asked for makes no sense.
+    Usage(String),
+    /// Settings or files are wrong.
+    Configuration(String),
+    /// Something that must not happen.
+    Defect(String),
+}
+
+/// How this process has to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// With an exit status.
+    Status(u8),
+    /// By the signal that the command died of, so that a shell sees the same.
+    Signal(i32),
+}
+
+/// The default of `--conflict-exit-code`: EX_TEMPFAIL of sysexits(3).
+pub const BUSY_STATUS: u8 = 75;
+
+impl Outcome {
+    /// How leasehold ends.
+    pub const fn ending(&self) -> Ending {
+        match self {
+            Self::Command(Ended::Exited(status)) => Ending::Status(*status),
+            Self::Command(Ended::Signaled(signal)) | Self::Interrupted(signal) => {
+                Ending::Signal(*signal)
+            }
+            // The front is dead already; this is what the shell has seen.
+            Self::FrontKilled => Ending::Status(137),
+            Self::Lost(_) => Ending::Status(79),
+            Self::MaxRuntime => Ending::Status(124),
+            Self::Busy { status, .. } => Ending::Status(*status),
+            Self::Unavailable(_) => Ending::Status(69),
+            Self::Denied(_) => Ending::Status(77),
+            Self::NotExecutable(_) => Ending::Status(126),
+            Self::NotFound(_) => Ending::Status(127),
+            Self::Usage(_) => Ending::Status(64),
+            Self::Configuration(_) => Ending::Status(78),
+            Self::Defect(_) => Ending::Status(70),
+        }
+    }
+
+    /// The exit status that a shell shows: 128 + n for a death by signal n.
+    pub const fn exit_status(&self) -> u8 {
+        match self.ending() {
+            Ending::Status(status) => status,
+            // Signals are below 128, so this cannot wrap.
+            Ending::Signal(signal) => 128_u8.wrapping_add(signal as u8),
+        }
+    }
+
+    /// The stable name used in the report and in JSON logs.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Command(Ended::Exited(_)) => "exited",
+            Self::Command(Ended::Signaled(_)) => "signaled",
+            Self::Interrupted(_) => "interrupted",
+            Self::FrontKilled => "front-killed",
+            Self::Lost(_) => "lost",
+            Self::MaxRuntime => "max-runtime",
+            Self::Busy { .. } => "busy",
+            Self::Unavailable(_) => "unavailable",
+            Self::Denied(_) => "denied",
+            Self::NotExecutable(_) => "not-executable",
+            Self::NotFound(_) => "not-found",
+            Self::Usage(_) => "usage",
+            Self::Configuration(_) => "configuration",
+            Self::Defect(_) => "defect",
+        }
+    }
+
+    /// Whether `--quiet` drops the sentence: for skips that a cron job takes every day.
+    pub const fn is_quiet(&self) -> bool {
+        matches!(self, Self::Busy { .. })
+    }
+
+    /// Whether the sentence is dropped even without `--quiet`: a skip that was chosen with `-E 0`.
+    pub const fn is_chosen_skip(&self) -> bool {
+        matches!(self, Self::Busy { status: 0, .. })
+    }
+
+    /// What happened, to which lock, and what to do; nothing where the command's own ending says it all.
+    pub fn sentence(&self, name: &LockName) -> Option<String> {
+        Some(match self {
+            Self::Command(_) => return None,
+            Self::Interrupted(signal) => {
+                format!(
+                    "{name}: stopped by signal {signal} before the command ran; the place in the queue was given back"
+                )
+            }
+            Self::FrontKilled => {
+                format!(
+                    "{name}: leasehold's front process was killed; the command was stopped and the lock given back"
+                )
+            }
+            Self::Lost(loss) => format!(
+                "{name}: lock lost: {loss}; the command was stopped, do not trust its result"
+            ),
+            Self::MaxRuntime => {
+                format!(
+                    "{name}: --max-runtime was reached and the command was stopped; the lock is free"
+                )
+            }
+            Self::Busy {
+                holder: Some(holder),
+                ..
+            } => {
+                format!("{name}: the lock is busy, held by {holder}; the command was not run")
+            }
+            Self::Busy { holder: None, .. } => {
+                format!("{name}: the lock is busy; the command was not run")
+            }
+            Self::Unavailable(why) => format!("{name}: {why}; the command was not run"),
+            Self::Denied(why) => format!("{name}: {why}; the command was not run"),
+            Self::NotExecutable(why) | Self::NotFound(why) => {
+                format!("{name}: {why}; the lock was given back")
+            }
+            Self::Usage(why) | Self::Configuration(why) => why.clone(),
+            Self::Defect(why) => {
+                format!("{name}: a defect in leasehold: {why}; please report it")
+            }
+        })
+    }
+}
+
+/// One row of the table of exit statuses.
+pub struct ExitStatusRow {
+    /// The number, or a word for the command's own.
+    pub status: &'static str,
+    /// What it means.
+    pub meaning: &'static str,
+    /// Whether the command ran.
+    pub ran: &'static str,
+}
+
+/// The exit statuses of `leasehold run`, in the order in which they are documented.
+pub const fn exit_status_table() -> &'static [ExitStatusRow] {
+    const fn row(status: &'static str, meaning: &'static str, ran: &'static str) -> ExitStatusRow {
+        ExitStatusRow {
+            status,
+            meaning,
+            ran,
+        }
+    }
+    const ROWS: &[ExitStatusRow] = &[
+        row("its own", "the command ended by itself", "yes"),
+        row(
+            "128+n",
+            "it died of signal n, or signal n reached leasehold while it waited",
+            "yes / no",
+        ),
+        row(
+            "79",
+            "lock lost: the command was stopped, or ended too late to be trusted",
+            "yes",
+        ),
+        row("124", "--max-runtime reached", "yes, stopped"),
+        row(
+            "75",
+            "lock busy with -n, or --wait ran out (-E changes the number)",
+            "no",
+        ),
+        row(
+            "69",
+            "etcd cannot be reached, has no quorum or refuses",
+            "no",
+        ),
+        row("77", "authentication or permission refused", "no"),
+        row("64", "usage", "no"),
+        row("78", "configuration", "no"),
+        row("126", "the command cannot be executed", "no"),
+        row("127", "the command was not found", "no"),
+        row("70", "a defect in leasehold", "unknown"),
+    ];
+    ROWS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_outcome_has_the_documented_status() {
+        let cases = [
+            (Outcome::Command(Ended::Exited(0)), 0),
+            (Outcome::Command(Ended::Exited(255)), 255),
+            (Outcome::Command(Ended::Signaled(15)), 143),
+            (Outcome::Interrupted(2), 130),
+            (Outcome::FrontKilled, 137),
+            (Outcome::Lost(Loss::LeaseGone), 79),
+            (Outcome::MaxRuntime, 124),
+            (
+                Outcome::Busy {
+                    holder: None,
+                    status: 75,
+                },
+                75,
+            ),
+            (
+                Outcome::Busy {
+                    holder: None,
+                    status: 0,
+                },
+                0,
+            ),
+            (Outcome::Unavailable(String::new()), 69),
+            (Outcome::Denied(String::new()), 77),
+            (Outcome::NotExecutable(String::new()), 126),
+            (Outcome::NotFound(String::new()), 127),
+            (Outcome::Usage(String::new()), 64),
+            (Outcome::Configuration(String::new()), 78),
+            (Outcome::Defect(String::new()), 70),
+        ];
+        for (outcome, status) in cases {
+            assert_eq!(outcome.exit_status(), status, "{outcome:?}");
+        }
+    }
+
+    #[test]
+    fn every_status_of_the_table_is_some_outcomes_status() {
+        let own_numbers: Vec<&str> = exit_status_table()
+            .iter()
+            .map(|row| row.status)
+            .filter(|status| status.chars().all(|c| c.is_ascii_digit()))
+            .collect();
+        assert_eq!(
+            own_numbers,
+            [
+                "79", "124", "75", "69", "77", "64", "78", "126", "127", "70"
+            ]
+        );
+    }
+}

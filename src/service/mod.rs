@@ -1,0 +1,53 @@
+//! The seam: what a lock service reports and accepts.
+//!
+//! A service turns the supervisor's actions (`Enqueue`, `Renew`, `Announce`, `Release`) into events. It
+//! reports facts and never decides: every bound in time comes with the action, as an instant.
+//! A service is started inside the manager's tokio runtime and reports through one channel.
+
+use std::time::Duration;
+
+use crate::lock::entry::Entry;
+use crate::lock::key::Prefix;
+use crate::lock::name::LockName;
+use crate::lock::token::ClusterId;
+
+/// What a service needs to know about the lock that is wanted.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// The lock.
+    pub name: LockName,
+    /// What its keys begin with.
+    pub prefix: Prefix,
+    /// The TTL to ask for; whole seconds.
+    pub ttl: Duration,
+    /// Never put an entry that would have to wait.
+    pub nonblock: bool,
+    /// What others are told about us.
+    pub entry: Entry,
+}
+
+/// One lock as anybody may see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Inspection {
+    /// Whose tokens these are.
+    pub cluster: ClusterId,
+    /// Everybody in the queue, the holder first.
+    pub entries: Vec<InspectedEntry>,
+    /// Holders that vanished without releasing: what is known of each.
+    pub vanished: Vec<Option<Entry>>,
+}
+
+/// One entry of a queue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InspectedEntry {
+    /// The whole key; foreign text.
+    pub key: String,
+    /// Its create_revision.
+    pub token: i64,
+    /// The lease it hangs on, if any.
+    pub lease: Option<i64>,
+    /// How long that lease still lives, as the server says; for display only.
+    pub remaining: Option<Duration>,
+    /// What it says about itself, where it is ours.
+    pub entry: Option<Entry>,
+}

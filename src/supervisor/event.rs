@@ -1,0 +1,142 @@
+//! What can happen to a run: the facts that the shells report. Data only; nobody decides here.
+//!
+//! This is one half of the seam; the other is [`super::Action`]. A lock service or a process layer is
+//! whatever turns actions into events.
+
+use std::time::Duration;
+
+use crate::clock::Instant;
+use crate::lock::entry::Entry;
+use crate::lock::token::{ClusterId, LeaseId, Token};
+use crate::outcome::{Ended, Loss};
+
+/// One fact.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    // From the lock service: the queue.
+    /// We have a lease and an entry in the queue.
+    Enqueued {
+        /// What we got.
+        place: Place,
+        /// When the request that granted the lease was sent.
+        sent_at: Instant,
+        /// The TTL the server granted.
+        ttl: Duration,
+    },
+    /// We are in the queue and somebody is ahead; reported at every reading, changed or not.
+    Waiting(Queue),
+    /// A linearizable reading shows our entry at the head of the queue.
+    Admitted {
+        /// The store's revision of that reading.
+        read_revision: i64,
+    },
+    /// Asked not to wait, and somebody holds the lock: nothing of ours is in the queue.
+    Busy(Queue),
+    /// The attempt to enqueue ended without a place: final, or its time was up.
+    NotEnqueued(Trouble),
+
+    // From the lock service: the lease.
+    /// A renewal succeeded and was validated.
+    Renewed {
+        /// When the renewal was sent.
+        sent_at: Instant,
+        /// The TTL the server granted.
+        ttl: Duration,
+    },
+    /// One attempt to renew, or to read the queue, failed; nothing is proved.
+    Failed(Trouble),
+    /// The lock service answered something, so it can be reached.
+    Reached,
+    /// Proof that what we had is no longer ours.
+    Gone(Loss),
+    /// Everything of ours is out of the store.
+    Released,
+    /// It could not be taken out in the time given.
+    NotReleased(Trouble),
+
+    // From the processes.
+    /// The front process stands by: a command may be started now.
+    FrontReady,
+    /// The command was executed.
+    Started,
+    /// The command could not be executed: the errno.
+    NotStarted(i32),
+    /// The command ended; processes that it started may be left.
+    Ended(Ended),
+    /// The kernel says that no process of the command's tree is left.
+    Empty,
+    /// The front process was stopped (Ctrl-Z) before a command was started.
+    FrontStopped,
+    /// It goes on.
+    FrontContinued,
+    /// It is dead.
+    FrontGone,
+    /// This signal was sent to us and is not the command's: it came before the start or after the end.
+    Signal(i32),
+
+    /// Time has passed: a deadline may have been reached.
+    Tick,
+}
+
+/// Our place in a queue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The fencing token.
+    pub token: Token,
+    /// The lease that carries the entry.
+    pub lease: LeaseId,
+    /// Whose token it is.
+    pub cluster: ClusterId,
+    /// The entry's key.
+    pub key: String,
+}
+
+/// A queue as somebody in it sees it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Queue {
+    /// How many are ahead of us.
+    pub ahead: usize,
+    /// How many wait, we included; the holder is not counted.
+    pub waiting: usize,
+    /// Who holds the lock.
+    pub holder: Holder,
+}
+
+/// Who stands in the way.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Holder {
+    /// An entry that says who it is.
+    Known(Box<Entry>),
+    /// An entry that is not ours, or cannot be read; the text is the last segment of its key.
+    Foreign {
+        /// The last segment of its key.
+        id: String,
+        /// Without a lease it stays until somebody removes it.
+        leased: bool,
+    },
+    /// Nobody any more: a holder vanished, and its lock delay is not over.
+    Vanished,
+    /// It went while we looked.
+    #[default]
+    Unknown,
+}
+
+/// Why something could not be done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trouble {
+    /// What kind of trouble.
+    pub kind: TroubleKind,
+    /// For people: what was tried and what came of it.
+    pub detail: String,
+}
+
+/// What kind of trouble: what it means for the run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TroubleKind {
+    /// No answer, or none from a cluster with a quorum. It may pass.
+    Unreachable,
+    /// The service answered and refuses for a reason of its own, such as no space.
+    Refused,
+    /// The service does not accept who we are or what we may do.
+    Denied,
+}
