@@ -66,7 +66,7 @@ ratio() { awk -v a="$1" -v b="$2" 'BEGIN { printf "%.1f", a / b }'; }
 pss_of() {
     local process sum=0 count=0 pss
     for process in /proc/[0-9]*; do
-        if tr '\0' '\n' <"$process/environ" 2>/dev/null | grep -qxF "$1"; then
+        if { tr '\0' '\n' <"$process/environ" | grep -qxF "$1"; } 2>/dev/null; then
             pss=$(awk '/^Pss:/ { print $2 }' "$process/smaps_rollup" 2>/dev/null || true)
             sum=$((sum + ${pss:-0}))
             count=$((count + 1))
@@ -103,9 +103,8 @@ TABLE
 }
 
 measure_waiters() {
-    etcdctl --endpoints "$near" lock /leasehold/waiting sleep 1000 >/dev/null 2>&1 &
-    started+=($!)
-    wait_for_queue /leasehold/waiting/ 1
+    # The holder: an entry that stays until somebody removes it.
+    etcdctl --endpoints "$near" put /leasehold/waiting/1 holder >/dev/null
     BENCH_WAITER=ours-$$ "$leasehold" run --endpoints "$near" -q waiting -- true &
     started+=($!)
     wait_for_queue /leasehold/waiting/ 2
