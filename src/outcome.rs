@@ -85,7 +85,7 @@ pub enum Outcome {
     MaxRuntime,
     /// Somebody else holds the lock; the status is that of `--conflict-exit-code`.
     Busy {
-        /// Who, as far as it is known: already escaped for a terminal.
+        /// Who, as far as it is known; harmless text.
         holder: Option<String>,
         /// `--conflict-exit-code`.
         status: u8,
@@ -274,6 +274,15 @@ pub const fn exit_status_table() -> &'static [ExitStatusRow] {
         row("70", "a defect in leasehold", "unknown"),
     ];
     ROWS
+}
+
+/// The table as `leasehold run --help` shows it.
+pub fn exit_status_help() -> String {
+    let mut help = "Exit status:\n".to_owned();
+    for row in exit_status_table() {
+        help.push_str(&format!("  {:<8} {}\n", row.status, row.meaning));
+    }
+    help
 }
 
 #[cfg(test)]

@@ -4,6 +4,9 @@
 //! reports facts and never decides: every bound in time comes with the action, as an instant.
 //! A service is started inside the manager's tokio runtime and reports through one channel.
 
+// The service on an etcd cluster.
+pub mod etcd;
+
 use std::time::Duration;
 
 use crate::lock::entry::Entry;

@@ -3,6 +3,7 @@
 //! This is one half of the seam; the other is [`super::Action`]. A lock service or a process layer is
 //! whatever turns actions into events.
 
+use std::fmt;
 use std::time::Duration;
 
 use crate::clock::Instant;
@@ -119,6 +120,42 @@ pub enum Holder {
     /// It went while we looked.
     #[default]
     Unknown,
+}
+
+impl Holder {
+    /// Whether two readings show the same holder.
+    pub fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Known(one), Self::Known(two)) => {
+                one.host == two.host && one.pid == two.pid && one.queued == two.queued
+            }
+            (one, two) => one == two,
+        }
+    }
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Known(entry) => {
+                write!(f, "{}@{}", entry.user, entry.host)?;
+                if entry.reason.is_empty() {
+                    Ok(())
+                } else {
+                    write!(f, " (\"{}\")", entry.reason)
+                }
+            }
+            Self::Foreign { id, leased: true } => {
+                write!(f, "an entry that is not leasehold's (lease {id})")
+            }
+            Self::Foreign { id, leased: false } => write!(
+                f,
+                "an entry without a lease ({id}), which stays until somebody deletes it"
+            ),
+            Self::Vanished => write!(f, "a holder that vanished; its lock delay is not over"),
+            Self::Unknown => write!(f, "somebody who could not be read"),
+        }
+    }
 }
 
 /// Why something could not be done.

@@ -1,0 +1,244 @@
+//! What may be typed, and what `--help` says. It only validates; [`crate::config`] makes of it what the
+//! program needs.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::builder::styling::Styles;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::config::duration;
+use crate::lock::key::Prefix;
+use crate::lock::name::LockName;
+
+/// Run a command while holding a distributed lock, and have its whole process tree dead before anybody else
+/// can get it.
+#[derive(Debug, Parser)]
+#[command(
+    name = "leasehold",
+    version,
+    styles = Styles::plain(),
+    max_term_width = 100,
+    help_expected = true,
+    subcommand_required = true,
+    arg_required_else_help = true,
+    disable_help_subcommand = true
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Take the lock, run a command, give the lock back
+    #[command(
+        override_usage = "leasehold run [OPTIONS] NAME [--] COMMAND [ARG]...\n       leasehold run [OPTIONS] NAME -c 'SHELL STRING'",
+        after_help = crate::outcome::exit_status_help()
+    )]
+    Run(Box<RunArgs>),
+    /// Show who holds a lock and who waits for it
+    Status(StatusArgs),
+}
+
+/// How to reach the lock service: the same for every command.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Connection")]
+pub struct ConnectionArgs {
+    /// The etcd members, with a comma between (default 127.0.0.1:2379)
+    #[arg(long, value_name = "HOST:PORT,...")]
+    pub endpoints: Option<String>,
+    /// What every key begins with (default /leasehold/)
+    #[arg(long)]
+    pub prefix: Option<Prefix>,
+    /// How long to look for a working etcd before giving up
+    #[arg(long, value_name = "DUR", default_value = "10s", value_parser = duration::parse)]
+    pub connect_timeout: Duration,
+}
+
+/// `leasehold run`.
+#[derive(Args, Debug)]
+pub struct RunArgs {
+    /// Give up at once when the lock is busy
+    #[arg(short = 'n', long, visible_alias = "nb", conflicts_with = "wait")]
+    pub nonblock: bool,
+    /// Give up waiting after DUR, connecting included; 0 is -n (default: wait for ever)
+    #[arg(short, long, value_name = "DUR", value_parser = duration::parse)]
+    pub wait: Option<Duration>,
+    /// Exit status when it gave up because the lock was busy
+    #[arg(short = 'E', long, value_name = "N", default_value_t = crate::outcome::BUSY_STATUS)]
+    pub conflict_exit_code: u8,
+    /// One holder at a time (this is the default)
+    #[arg(short = 'x', long)]
+    pub exclusive: bool,
+    /// Lease time to live: how long a crashed host blocks others, and how long an outage is survived
+    #[arg(long, value_name = "DUR", default_value = "60s", value_parser = duration::parse)]
+    pub ttl: Duration,
+    /// Time between TERM and KILL, taken out of the lease (default: a quarter of the TTL, at most 10s)
+    #[arg(short, long, value_name = "DUR", value_parser = duration::parse)]
+    pub kill_after: Option<Duration>,
+    /// The signal that asks the command to end
+    #[arg(long, value_name = "SIG", default_value = "TERM", value_parser = crate::config::signal::parse)]
+    pub kill_signal: i32,
+    /// Stop the command DUR after the lock was acquired
+    #[arg(long, value_name = "DUR", value_parser = duration::parse)]
+    pub max_runtime: Option<Duration>,
+    /// How much longer successors wait if this holder vanishes without giving the lock back
+    #[arg(long, value_name = "DUR", default_value = "2s", value_parser = duration::parse)]
+    pub lock_delay: Duration,
+    /// What to do with processes that outlive the command
+    #[arg(long, value_name = "POLICY", value_enum, default_value_t = OnLeftover::Wait)]
+    pub on_leftover: OnLeftover,
+    /// Shown to waiters and in status
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
+    /// Write the outcome to FILE as one JSON object
+    #[arg(long, value_name = "FILE")]
+    pub report: Option<PathBuf>,
+    /// Say nothing while waiting or when the lock is busy
+    #[arg(short, long, conflicts_with = "verbose")]
+    pub quiet: bool,
+    /// Say more
+    #[arg(short, long)]
+    pub verbose: bool,
+    /// How messages on stderr are written
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = LogFormat::Text)]
+    pub log_format: LogFormat,
+    /// Run this by /bin/sh -c in place of COMMAND
+    #[arg(short = 'c', long = "command", value_name = "SHELL STRING")]
+    pub shell: Option<OsString>,
+    #[command(flatten)]
+    pub connection: ConnectionArgs,
+    /// The lock's name, then the command and its arguments. No shell is involved unless -c is used
+    #[arg(
+        value_name = "NAME [--] COMMAND",
+        required = true,
+        num_args = 1..,
+        trailing_var_arg = true,
+        allow_hyphen_values = true
+    )]
+    pub words: Vec<OsString>,
+}
+
+/// `leasehold status`.
+#[derive(Args, Debug)]
+pub struct StatusArgs {
+    /// The lock's name
+    pub name: LockName,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+    /// Print nothing; the exit status says it: 0 free, 75 held
+    #[arg(short, long)]
+    pub quiet: bool,
+    #[command(flatten)]
+    pub connection: ConnectionArgs,
+}
+
+/// `--on-leftover`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum OnLeftover {
+    /// Hold the lock until they end
+    Wait,
+    /// Stop them: TERM, grace, KILL
+    Kill,
+    /// Let them live outside the lock
+    Leave,
+}
+
+/// `--log-format`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people
+    Text,
+    /// One JSON object per line
+    Json,
+}
+
+impl RunArgs {
+    /// The lock's name, and what to execute. Everything after NAME is the command's, but for `--` and, as in
+    /// flock(1), `-c`; an option of ours that was typed there is refused rather than executed.
+    ///
+    /// # Errors
+    /// A sentence for the user.
+    pub fn name_and_command(&self) -> Result<(LockName, Vec<OsString>), String> {
+        let (name, rest) = self
+            .words
+            .split_first()
+            .ok_or("the lock's name is missing")?;
+        let name: LockName = name
+            .to_str()
+            .ok_or("a lock name is plain text")?
+            .parse()
+            .map_err(|error: crate::lock::name::NameError| error.to_string())?;
+        let (shell, argv) = match rest {
+            [dash_c, tail @ ..] if dash_c == "-c" => match (tail, &self.shell) {
+                ([string], None) => (Some(string.clone()), Vec::new()),
+                ([_], Some(_)) => return Err("-c is given twice".to_owned()),
+                _ => return Err("-c takes exactly one string; quote it".to_owned()),
+            },
+            [dashes, tail @ ..] if dashes == "--" => (self.shell.clone(), tail.to_vec()),
+            [word, ..] if word.to_string_lossy().starts_with('-') => {
+                return Err(misplaced(&word.to_string_lossy(), &name));
+            }
+            _ => (self.shell.clone(), rest.to_vec()),
+        };
+        match (shell, argv) {
+            (Some(string), argv) if argv.is_empty() => {
+                Ok((name, vec!["/bin/sh".into(), "-c".into(), string]))
+            }
+            (Some(_), _) => Err("-c stands in place of COMMAND; give only one of them".to_owned()),
+            (None, argv) if argv.first().is_none_or(|program| program.is_empty()) => Err(format!(
+                "what to run under {name} is missing: leasehold run {name} -- COMMAND"
+            )),
+            (None, argv) => Ok((name, argv)),
+        }
+    }
+
+    /// Whether nobody would ever be looked for.
+    pub const fn connect_timeout_is_zero(&self) -> bool {
+        self.connection.connect_timeout.is_zero()
+    }
+}
+
+/// Why a word that begins with a dash cannot stand after NAME.
+fn misplaced(word: &str, name: &LockName) -> String {
+    let command = <Cli as clap::CommandFactory>::command();
+    let ours = command.find_subcommand("run").is_some_and(|run| {
+        run.get_arguments().any(|argument| {
+            let long = argument.get_long().is_some_and(|long| {
+                word.strip_prefix("--").is_some_and(|typed| {
+                    typed == long
+                        || typed
+                            .split_once('=')
+                            .is_some_and(|(typed, _)| typed == long)
+                })
+            });
+            let short = argument
+                .get_short()
+                .is_some_and(|short| !word.starts_with("--") && word[1..].starts_with(short));
+            long || short
+        })
+    });
+    if ours {
+        format!(
+            "options of leasehold go before the lock's name: leasehold run {word} ... {name} -- COMMAND"
+        )
+    } else {
+        format!("{word} is no command; if it is one, write: leasehold run {name} -- {word}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,3 @@
+//! The subcommands other than `run`: one file each, thin.
+
+pub mod status;

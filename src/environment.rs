@@ -1,0 +1,118 @@
+//! The variables the command gets. They always override what was inherited: locks nest, and `etcdctl lock`
+//! hands the inner command the outer lock's token. Pure.
+//!
+//! No name here means something else as a setting, so that a `leasehold` inside the command needs no options
+//! and reads no wrong ones.
+
+use std::ffi::OsString;
+
+use crate::config::{Connection, ENCLOSING, RunConfig};
+use crate::lock::token::{Mode, joined, sequencer};
+use crate::supervisor::Place;
+
+/// One variable that the command gets.
+pub struct Exported {
+    /// Its name.
+    pub name: &'static str,
+    /// What it holds, for the documentation.
+    pub meaning: &'static str,
+}
+
+/// Every variable that the command gets, as documented.
+pub const EXPORTED: &[Exported] = &[
+    exported(
+        "LEASEHOLD_TOKEN",
+        "the fencing token: the create_revision of the lock's key",
+    ),
+    exported("LEASEHOLD_LOCK_NAME", "NAME"),
+    exported(
+        "LEASEHOLD_LOCK_NAMES",
+        "every lock held, with a comma between",
+    ),
+    exported("LEASEHOLD_LOCK_KEY", "the lock's key in etcd"),
+    exported("LEASEHOLD_LEASE", "the lease's id in hex"),
+    exported("LEASEHOLD_CLUSTER", "the cluster's id in hex"),
+    exported(
+        "LEASEHOLD_SEQUENCER",
+        "all of it in one string for a resource to check: 1:<cluster>:<mode>:<token>:<lease>:<names>",
+    ),
+    exported("ETCD_LOCK_KEY", "the lock's key, as etcdctl exports it"),
+    exported(
+        "ETCD_LOCK_REV",
+        "the revision of the reading that admitted us, as etcdctl exports it; never compare it with a LEASEHOLD_TOKEN",
+    ),
+    exported(
+        "LEASEHOLD_ENDPOINTS",
+        "how the cluster was reached, without secrets",
+    ),
+    exported("LEASEHOLD_PREFIX", "what every key begins with"),
+    exported(
+        "LEASEHOLD_ENCLOSING",
+        "the locks held by this and all enclosing runs, so that none waits for itself",
+    ),
+];
+
+const fn exported(name: &'static str, meaning: &'static str) -> Exported {
+    Exported { name, meaning }
+}
+
+/// The variables and their values for a command that runs at `place`.
+pub fn environment(
+    config: &RunConfig,
+    place: &Place,
+    read_revision: i64,
+) -> Vec<(OsString, OsString)> {
+    let names = std::slice::from_ref(&config.wanted.name);
+    let mut enclosing = config.plan.enclosing.clone();
+    enclosing.push(format!("{}:{}", place.cluster, config.plan.lock_path));
+    let value = |name: &str| match name {
+        "LEASEHOLD_TOKEN" => place.token.to_string(),
+        "LEASEHOLD_LOCK_NAME" => config.wanted.name.to_string(),
+        "LEASEHOLD_LOCK_NAMES" => joined(names),
+        "LEASEHOLD_LOCK_KEY" | "ETCD_LOCK_KEY" => place.key.clone(),
+        "LEASEHOLD_LEASE" => place.lease.to_string(),
+        "LEASEHOLD_CLUSTER" => place.cluster.to_string(),
+        "LEASEHOLD_SEQUENCER" => sequencer(
+            place.cluster,
+            Mode::Exclusive,
+            place.token,
+            place.lease,
+            names,
+        ),
+        "ETCD_LOCK_REV" => read_revision.to_string(),
+        "LEASEHOLD_ENDPOINTS" => endpoints(&config.connection),
+        "LEASEHOLD_PREFIX" => config.connection.prefix.to_string(),
+        ENCLOSING => enclosing.join(","),
+        _ => unreachable!("{name} is documented but has no value"),
+    };
+    EXPORTED
+        .iter()
+        .map(|exported| (exported.name.into(), value(exported.name).into()))
+        .collect()
+}
+
+fn endpoints(connection: &Connection) -> String {
+    let urls: Vec<&str> = connection
+        .endpoints
+        .iter()
+        .map(|endpoint| endpoint.url())
+        .collect();
+    urls.join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_connection_settings_are_both_exported_and_read() {
+        // Every LEASEHOLD_* setting; one that is exported as well must mean the same inside.
+        let settings = ["LEASEHOLD_ENDPOINTS", "LEASEHOLD_PREFIX"];
+        let same_inside = ["LEASEHOLD_ENDPOINTS", "LEASEHOLD_PREFIX"];
+        for exported in EXPORTED {
+            if settings.contains(&exported.name) {
+                assert!(same_inside.contains(&exported.name), "{}", exported.name);
+            }
+        }
+    }
+}

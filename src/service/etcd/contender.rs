@@ -1,0 +1,315 @@
+//! One contender's way through the queue: enqueued, waiting, admitted, watching over its key.
+//!
+//! Grant and entry are two commits; they are sent together and awaited together. The entry's transaction
+//! reads the whole queue, so an uncontended lock is known to be ours without a further round trip.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::cluster::Cluster;
+use super::deadline::{reached, within};
+use super::holder::Beholder;
+use super::session::{Granted, Session, Stage};
+use super::transaction::{self, Guard, Reading};
+use super::trouble::{Failure, Sign};
+use super::watch::{Hint, Watch};
+use crate::clock::{self, Instant};
+use crate::lock::admission::{Marker, Standing, Vanished};
+use crate::lock::token::{ClusterId, Token};
+use crate::outcome::Loss;
+use crate::service::Wanted;
+use crate::supervisor::{Event, Place};
+
+/// How long the entry is held back so that the lease is there before it: etcd orders requests that are in
+/// flight together as it likes. Without it 40 % had to be sent again (references/etcd.md, section 3).
+const HEAD_START: Duration = Duration::from_millis(1);
+
+/// How often a waiter reads the queue without a hint to do so.
+const POLL: Duration = Duration::from_secs(5);
+
+/// How long one reading may take before it is reported as failed.
+const READING_PATIENCE: Duration = Duration::from_secs(5);
+
+/// The pause after a reading or a watch that failed.
+const TROUBLE_PAUSE: Duration = Duration::from_secs(1);
+
+/// A holder's first watch is opened this long after its command may start: most commands under a lock that is
+/// always free have ended by then.
+const HOLD_WATCH_DELAY: Duration = Duration::from_millis(100);
+
+/// How often a holder reads its own key without a hint to do so.
+const HOLD_POLL: Duration = Duration::from_secs(60);
+
+/// How often an entry that must not wait is tried against other contenders who come and go meanwhile.
+const GUARDED_TRIES_MAX: usize = 5;
+
+/// How many markers of vanished contenders are removed between two readings.
+const REMOVALS_MAX: usize = 32;
+
+/// One contender.
+pub struct Contender {
+    pub cluster: Arc<Cluster>,
+    pub wanted: Arc<Wanted>,
+    pub session: Arc<Session>,
+    pub events: UnboundedSender<Event>,
+}
+
+/// How the attempt to enqueue came out.
+pub enum Enqueued {
+    /// Our entry is in the queue.
+    Placed {
+        token: Token,
+        cluster: ClusterId,
+        reading: Reading,
+    },
+    /// It must not wait and would have to.
+    Occupied(Reading),
+}
+
+impl Contender {
+    /// Gets a lease and a place; a place that would have to wait only where waiting is wanted.
+    pub async fn enqueue(&self, give_up_at: Instant) -> Result<(Granted, Enqueued), Failure> {
+        self.cluster.connect(give_up_at).await?;
+        loop {
+            self.session.set_stage(Stage::Attempted);
+            let (granted, enqueued) = self.grant_and_place(give_up_at).await;
+            let granted = granted?;
+            match enqueued {
+                // The lease ran out while we tried: everything again.
+                Err(failure)
+                    if failure.sign == Sign::LeaseNotFound && clock::now() < give_up_at =>
+                {
+                    reached(clock::now() + HEAD_START).await;
+                }
+                enqueued => return Ok((granted, enqueued?)),
+            }
+        }
+    }
+
+    async fn grant_and_place(
+        &self,
+        give_up_at: Instant,
+    ) -> (Result<Granted, Failure>, Result<Enqueued, Failure>) {
+        let ttl = self.wanted.ttl;
+        let granting = self.session.grant(&self.cluster, ttl, give_up_at);
+        tokio::pin!(granting);
+        if let Some(granted) = within(clock::now() + HEAD_START, &mut granting).await {
+            return match granted {
+                Ok(_) => (granted, self.place(give_up_at).await),
+                Err(failure) => (Err(failure.clone()), Err(failure)),
+            };
+        }
+        let (granted, placed) = tokio::join!(granting, self.place(give_up_at));
+        match placed {
+            // It overtook the grant; nothing was done.
+            Err(failure) if failure.sign == Sign::LeaseNotFound && granted.is_ok() => {
+                (granted, self.place(give_up_at).await)
+            }
+            placed => (granted, placed),
+        }
+    }
+
+    async fn place(&self, give_up_at: Instant) -> Result<Enqueued, Failure> {
+        let keys = &self.session.keys;
+        let value = self.wanted.entry.to_json();
+        let mut guard = match self.wanted.nonblock {
+            true => Guard::Idle,
+            false => Guard::Queue,
+        };
+        let mut reading = Reading::default();
+        for _ in 0..GUARDED_TRIES_MAX {
+            let txn = keys.enqueue(self.session.lease, &value, guard);
+            let response = self.cluster.transact(&txn, give_up_at).await?;
+            reading = Reading::of(&response, &keys.ranges, &keys.entry);
+            if let Some(own) = reading.own
+                && let Some(token) = Token::new(own.create_revision)
+            {
+                let cluster = transaction::cluster(&response);
+                return Ok(Enqueued::Placed {
+                    token,
+                    cluster,
+                    reading,
+                });
+            }
+            // Only a guard can have kept the entry out. What it saw need not be in the way.
+            if !reading.snapshot.entries.is_empty() {
+                break;
+            }
+            let now = clock::now();
+            if Vanished::default()
+                .delay_of_idle(&reading.snapshot, now)
+                .is_some_and(|(_, until)| until > now)
+            {
+                break;
+            }
+            self.remove(&reading.snapshot.markers, give_up_at).await?;
+            guard = Guard::UnchangedSince(reading.snapshot.revision);
+        }
+        Ok(Enqueued::Occupied(reading))
+    }
+
+    /// Waits for the admission, then watches over the key; ends when the place is gone, and says how.
+    pub async fn follow(&self, token: Token, reading: Reading) -> Loss {
+        match self.wait(token, reading).await {
+            Ok(read_revision) => {
+                self.report(Event::Admitted { read_revision });
+                self.hold(token, read_revision).await
+            }
+            Err(loss) => loss,
+        }
+    }
+
+    /// Waits until a reading admits us: the revision of that reading.
+    async fn wait(&self, token: Token, mut reading: Reading) -> Result<i64, Loss> {
+        let ranges = &self.session.keys.ranges;
+        let mut vanished = Vanished::default();
+        let mut beholder = Beholder::new(Arc::clone(&self.cluster), ranges.clone());
+        let mut watch: Option<Watch> = None;
+        loop {
+            self.check_own(token, &reading).await?;
+            let now = clock::now();
+            let removable = vanished.removable(token, &reading.snapshot, now);
+            if !removable.is_empty() {
+                let removable: Vec<Marker> = removable.into_iter().cloned().collect();
+                self.remove_vanished(&removable).await;
+                reading = self.read().await;
+                continue;
+            }
+            let standing = vanished.standing(token, &reading.snapshot, now);
+            let (other, wake_at) = match &standing {
+                Standing::Admitted => return Ok(reading.snapshot.revision),
+                Standing::NotQueued => return Err(Loss::KeyDeleted),
+                Standing::Behind { predecessor, .. } => (ranges.entry(&predecessor.id), now + POLL),
+                Standing::Delayed { marker, until } => {
+                    (ranges.marker(&marker.id), (*until).min(now + POLL))
+                }
+            };
+            let queue = beholder.queue(&reading, Some(token)).await;
+            self.report(Event::Waiting(queue));
+            let revision = reading.snapshot.revision;
+            self.watch(&mut watch, Some(&other), revision, wake_at)
+                .await;
+            reading = self.read().await;
+        }
+    }
+
+    /// Watches over our key; how it was lost.
+    async fn hold(&self, token: Token, read_revision: i64) -> Loss {
+        let mut watch = None;
+        reached(clock::now() + HOLD_WATCH_DELAY).await;
+        loop {
+            let wake_at = clock::now() + HOLD_POLL;
+            self.watch(&mut watch, None, read_revision, wake_at).await;
+            // A watch that has to be opened anew starts where the lock was ours; what it then repeats is
+            // only a hint, and what was compacted meanwhile is answered by this reading.
+            let give_up_at = clock::now() + READING_PATIENCE;
+            match self.session.loss(&self.cluster, token, give_up_at).await {
+                Ok(Some(loss)) => return loss,
+                Ok(None) => {}
+                Err(_) => reached(clock::now() + TROUBLE_PAUSE).await,
+            }
+        }
+    }
+
+    /// Waits for a hint that something changed since `revision`, until `wake_at` at most; opens the watch
+    /// where there is none on these keys.
+    async fn watch(
+        &self,
+        watch: &mut Option<Watch>,
+        other: Option<&str>,
+        revision: i64,
+        wake_at: Instant,
+    ) {
+        if !watch.as_ref().is_some_and(|open| open.covers(other)) {
+            let own = &self.session.keys.entry;
+            let opened = Watch::open(&self.cluster, own, other, revision, wake_at).await;
+            *watch = opened.ok();
+        }
+        let hint = match watch {
+            Some(open) => open.hint(wake_at).await,
+            None => Hint::Broken,
+        };
+        match hint {
+            Hint::Changed => {}
+            Hint::Silent => self.cluster.prefer_next(),
+            Hint::Broken => {
+                *watch = None;
+                self.cluster.prefer_next();
+                reached(wake_at.min(clock::now() + TROUBLE_PAUSE)).await;
+            }
+        }
+    }
+
+    /// Reads the queue, however long it takes; says each time when it failed.
+    async fn read(&self) -> Reading {
+        let keys = &self.session.keys;
+        loop {
+            let give_up_at = clock::now() + READING_PATIENCE;
+            let txn = keys.ranges.read();
+            match self.cluster.transact(&txn, give_up_at).await {
+                Ok(response) => return Reading::of(&response, &keys.ranges, &keys.entry),
+                Err(failure) => {
+                    self.report(Event::Failed(failure.into()));
+                    reached(clock::now() + TROUBLE_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    async fn check_own(&self, token: Token, reading: &Reading) -> Result<(), Loss> {
+        match reading.own {
+            Some(own) if own.is(token, self.session.lease) => Ok(()),
+            Some(_) => Err(Loss::KeyOverwritten),
+            None => {
+                let give_up_at = clock::now() + TROUBLE_PAUSE;
+                let loss = self.session.loss_of_missing_key(&self.cluster, give_up_at);
+                Err(loss.await)
+            }
+        }
+    }
+
+    async fn remove_vanished(&self, markers: &[Marker]) {
+        let give_up_at = clock::now() + READING_PATIENCE;
+        if let Err(failure) = self.remove(markers, give_up_at).await {
+            self.report(Event::Failed(failure.into()));
+            reached(clock::now() + TROUBLE_PAUSE).await;
+        }
+    }
+
+    /// Removes markers that nobody has to wait for any more.
+    async fn remove(&self, markers: &[Marker], give_up_at: Instant) -> Result<(), Failure> {
+        let ranges = &self.session.keys.ranges;
+        for marker in markers.iter().take(REMOVALS_MAX) {
+            let txn = ranges.remove_marker(marker);
+            match self.cluster.transact(&txn, give_up_at).await {
+                // Without space etcd 3.4 refuses every transaction, but no deletion. The key is that of one
+                // session, which is over: deleting it without the guard hits nobody else.
+                Err(failure) if failure.sign == Sign::Answered => {
+                    let key = ranges.marker(&marker.id);
+                    self.cluster.delete(&key, give_up_at).await?;
+                }
+                answer => {
+                    answer?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What the run is told about our place.
+    pub fn place_of(&self, token: Token, cluster: ClusterId) -> Place {
+        Place {
+            token,
+            lease: self.session.lease,
+            cluster,
+            key: self.session.keys.entry.clone(),
+        }
+    }
+
+    /// Tells the run. Nobody listens any more when it is over.
+    pub fn report(&self, event: Event) {
+        let _ = self.events.send(event);
+    }
+}

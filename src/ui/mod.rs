@@ -1,0 +1,154 @@
+//! The only writer to stderr, and to stdout for a subcommand's result. stdout belongs to the command.
+//!
+//! Everything that leasehold says goes through [`Screen::write`]: as a line `leasehold: ...` for people, or as
+//! one JSON object per line. While it waits on a terminal there is one live line, redrawn every second.
+
+// What a message says.
+pub mod sentence;
+// The live line.
+mod waiting;
+
+use std::io::{IsTerminal, Write};
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::cli::LogFormat;
+use crate::clock::{self, Instant};
+use crate::config::Talk;
+use crate::lock::name::LockName;
+use crate::outcome::Outcome;
+use crate::supervisor::Message;
+use sentence::Level;
+use waiting::WaitingLine;
+
+/// Where messages go, and which.
+pub struct Screen {
+    name: LockName,
+    talk: Talk,
+    live: Option<WaitingLine>,
+}
+
+impl Screen {
+    /// A screen for messages about one lock.
+    pub const fn new(name: LockName, talk: Talk) -> Self {
+        Self {
+            name,
+            talk,
+            live: None,
+        }
+    }
+
+    /// Says what happens on the way.
+    pub fn say(&mut self, message: &Message) {
+        let level = sentence::level(message);
+        if self.is_silent(level, matches!(message, Message::Waiting(_))) {
+            return;
+        }
+        if let Message::Waiting(queue) = message
+            && self.talk.format == LogFormat::Text
+            && stderr().is_terminal()
+        {
+            let line = WaitingLine::new(self.name.clone(), queue.clone());
+            self.hide_waiting();
+            line.draw(clock::wall());
+            self.live = Some(line);
+            return;
+        }
+        let text = sentence::sentence(message, &self.name, clock::wall());
+        self.write(level, sentence::event_name(message), &text);
+    }
+
+    /// Says how the run ended, if its ending does not say it all.
+    pub fn say_outcome(&mut self, outcome: &Outcome) {
+        self.hide_waiting();
+        let silent = (outcome.is_quiet() && self.talk.quiet)
+            || (outcome.is_chosen_skip() && !self.talk.verbose);
+        if let Some(text) = outcome.sentence(&self.name).filter(|_| !silent) {
+            self.write(Level::Error, outcome.name(), &text);
+        }
+    }
+
+    /// Says something that is no message of the supervisor's.
+    pub fn note(&mut self, level: Level, event: &str, text: &str) {
+        if !self.is_silent(level, false) {
+            self.write(level, event, text);
+        }
+    }
+
+    /// When the live line wants to be redrawn.
+    pub fn redraw_at(&self, now: Instant) -> Option<Instant> {
+        self.live.as_ref().map(|_| now + Duration::from_secs(1))
+    }
+
+    /// Redraws the live line: the time goes on.
+    pub fn redraw(&self) {
+        if let Some(line) = &self.live {
+            line.draw(clock::wall());
+        }
+    }
+
+    /// Takes the live line off the terminal.
+    pub fn hide_waiting(&mut self) {
+        if let Some(line) = self.live.take() {
+            line.clear();
+        }
+    }
+
+    const fn is_silent(&self, level: Level, waiting: bool) -> bool {
+        match level {
+            Level::Debug => !self.talk.verbose,
+            Level::Info => waiting && self.talk.quiet,
+            Level::Warning | Level::Error => false,
+        }
+    }
+
+    fn write(&mut self, level: Level, event: &str, text: &str) {
+        self.hide_waiting();
+        match self.talk.format {
+            LogFormat::Text => complain(text),
+            LogFormat::Json => {
+                let line = json!({
+                    "time": clock::wall().to_string(),
+                    "level": level.name(),
+                    "event": event,
+                    "lock": self.name.as_str(),
+                    "message": text,
+                });
+                write_line(&line.to_string());
+            }
+        }
+    }
+}
+
+/// Says something where no run is set up.
+pub fn complain(text: &str) {
+    write_line(&format!("leasehold: {text}"));
+}
+
+/// One write per line, so that lines of several processes do not mix; nobody to tell when it fails.
+fn write_line(line: &str) {
+    let _ = stderr().write_all(format!("{line}\n").as_bytes());
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "ui/ is the only writer to stderr"
+)]
+fn stderr() -> std::io::Stderr {
+    std::io::stderr()
+}
+
+/// Writes a subcommand's result.
+///
+/// # Errors
+/// When stdout is closed or full.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "ui/ writes the results of subcommands"
+)]
+pub fn print(text: &str) -> std::io::Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    stdout.write_all(text.as_bytes())?;
+    stdout.flush()
+}
