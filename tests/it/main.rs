@@ -18,3 +18,28 @@ mod harness;
 
 // The harness keeps its own promises.
 mod harness_itself;
+
+// A script can tell what happened.
+mod exit_status;
+// The command runs as if there were no leasehold.
+mod transparency;
+// First come, first served.
+mod queue;
+// Nobody runs without the lock.
+mod lease_loss;
+// A holder that vanished.
+mod lock_delay;
+// etcdctl and leasehold exclude one another.
+mod interop;
+// Clear sentences for bad input and trouble.
+mod bad_input;
+// The outcome in a file.
+mod report;
+// Who holds it.
+mod status;
+// Somebody at a keyboard.
+mod terminal;
+// What users read is true.
+mod help;
+// What developers read is true.
+mod layers;

@@ -15,7 +15,7 @@ use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
 use super::eventually::{SOON, eventually};
-use super::leasehold::Run;
+use super::leasehold::{Run, Running};
 use super::processes::Process;
 use super::store::Store;
 
@@ -139,6 +139,14 @@ impl Etcd {
     /// `leasehold run NAME` against this cluster.
     pub(crate) fn run(&self, name: &str) -> Run {
         Run::new(&self.endpoints()).lock(name)
+    }
+
+    /// Somebody who holds the lock `name` until it is waited for (its stdin ends) or dropped.
+    #[track_caller]
+    pub(crate) fn hold(&self, name: &str) -> Running {
+        let holder = self.run(name).shell("echo ready; cat").spawn();
+        holder.expect_stdout("ready");
+        holder
     }
 
     /// `leasehold` with these arguments against this cluster.

@@ -34,3 +34,9 @@ pub(crate) fn eventually<T, E: Display>(
         }
     }
 }
+
+/// Lets time pass: for tests of what happens, or does not, when a deadline goes by. Not for waiting for
+/// somebody to be ready.
+pub(crate) fn let_time_pass_until(moment: Moment) {
+    thread::sleep(moment.since(Moment::now()));
+}

@@ -87,6 +87,11 @@ impl Run {
         self
     }
 
+    pub(crate) fn all_arguments(mut self, arguments: &[&str]) -> Self {
+        self.arguments.extend(arguments.iter().map(OsString::from));
+        self
+    }
+
     pub(crate) fn ttl(self, seconds: u32) -> Self {
         self.arguments(["--ttl", &seconds.to_string()])
     }
@@ -109,14 +114,27 @@ impl Run {
 
     /// The helper program as the command.
     pub(crate) fn probe<const N: usize>(self, arguments: [&str; N]) -> Self {
+        self.all_probe(&arguments)
+    }
+
+    pub(crate) fn all_probe(self, arguments: &[&str]) -> Self {
         let mut run = self.command([&probe()]);
-        run.command.extend(arguments.map(OsString::from));
+        run.command.extend(arguments.iter().map(OsString::from));
         run
     }
 
     /// What comes after the name, without a `--`.
     pub(crate) fn words<const N: usize>(mut self, words: [&str; N]) -> Self {
         self.command.extend(words.map(OsString::from));
+        self
+    }
+
+    /// Puts another program in front, which is expected to execute the rest.
+    pub(crate) fn wrapped<const N: usize>(mut self, wrapper: [&str; N]) -> Self {
+        let mut arguments: Vec<OsString> = wrapper[1..].iter().map(OsString::from).collect();
+        arguments.push(std::mem::replace(&mut self.program, wrapper[0].into()).into());
+        arguments.append(&mut self.arguments);
+        self.arguments = arguments;
         self
     }
 
@@ -268,6 +286,13 @@ impl Running {
             process.signal(Signal::SIGSTOP);
         }
         self.kill_all();
+    }
+
+    /// Asks it to end, and waits until everything of it has.
+    #[track_caller]
+    pub(crate) fn stop_and_wait(self) {
+        self.signal(Signal::SIGTERM);
+        self.wait().assert_nobody_left();
     }
 
     /// Waits for its end.

@@ -17,3 +17,5 @@ pub(crate) mod processes;
 pub(crate) mod pty;
 // The only poll.
 pub(crate) mod eventually;
+// Many runs at a time.
+pub(crate) mod together;
