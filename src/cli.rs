@@ -37,7 +37,7 @@ pub enum Command {
     /// Take the lock, run a command, give the lock back
     #[command(
         override_usage = "leasehold run [OPTIONS] NAME [--] COMMAND [ARG]...\n       leasehold run [OPTIONS] NAME -c 'SHELL STRING'",
-        after_help = crate::outcome::exit_status_help()
+        after_help = format!("{}\n{}", crate::outcome::exit_status_help(), crate::environment::help())
     )]
     Run(Box<RunArgs>),
     /// Show who holds a lock and who waits for it

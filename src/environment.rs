@@ -56,6 +56,15 @@ const fn exported(name: &'static str, meaning: &'static str) -> Exported {
     Exported { name, meaning }
 }
 
+/// The variables as `leasehold run --help` shows them.
+pub fn help() -> String {
+    let mut help = "What the command gets, always overriding what was inherited:\n".to_owned();
+    for exported in EXPORTED {
+        help.push_str(&format!("  {:<20} {}\n", exported.name, exported.meaning));
+    }
+    help
+}
+
 /// The variables and their values for a command that runs at `place`.
 pub fn environment(
     config: &RunConfig,
