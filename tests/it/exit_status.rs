@@ -94,7 +94,7 @@ fn a_signal_while_waiting_is_128_and_the_signal() {
 #[test]
 fn a_lost_lock_is_79() {
     let etcd = Etcd::start();
-    let holder = etcd.run("job").ttl(5).shell("echo ready; cat").spawn();
+    let holder = etcd.run("job").ttl(5).probe(["tree", "plain"]).spawn();
     holder.expect_stdout("ready");
     let store = etcd.store();
     store.revoke(store.entries("job")[0].lease);

@@ -12,7 +12,7 @@ fn etcdctl_waits_for_leasehold() {
     let etcd = Etcd::start();
     let holder = etcd.hold("job");
     let etcdctl = etcd
-        .etcdctl(["lock", "/leasehold/job", &probe(), "now"])
+        .etcdctl(["lock", "/leasehold/job", "--", &probe(), "now"])
         .spawn();
     etcd.store().wait_for_entries("job", 2);
     let freed_at = Moment::now();
@@ -31,7 +31,7 @@ fn leasehold_waits_for_etcdctl() {
     nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).expect("a fifo");
     let script = format!("echo ready; read line <{}", fifo.display());
     let etcdctl = etcd
-        .etcdctl(["lock", "/leasehold/job", "sh", "-c", &script])
+        .etcdctl(["lock", "/leasehold/job", "--", "sh", "-c", &script])
         .spawn();
     etcdctl.expect_stdout("ready");
     etcd.run("job")
@@ -62,7 +62,7 @@ fn a_mixed_fleet_never_overlaps_and_the_common_number_grows() {
         let run = if number % 2 == 0 {
             etcd.run("job").arguments(["-q"]).probe(["witness", log])
         } else {
-            etcd.etcdctl(["lock", "/leasehold/job", &probe(), "witness", log])
+            etcd.etcdctl(["lock", "/leasehold/job", "--", &probe(), "witness", log])
         };
         run.output().assert_status(0);
     });

@@ -203,18 +203,19 @@ struct Held {
 }
 
 impl Held {
+    /// Against what ends a lease before its time, the successor's patience is the only help.
     fn start(tree: &[&'static str]) -> Self {
         let etcd = Etcd::start();
         let endpoint = etcd.endpoints();
-        Self::start_at(etcd, &endpoint, tree)
+        Self::start_at(etcd, &endpoint, "2s", tree)
     }
 
-    fn start_at(etcd: Etcd, endpoint: &str, tree: &[&'static str]) -> Self {
+    fn start_at(etcd: Etcd, endpoint: &str, lock_delay: &str, tree: &[&'static str]) -> Self {
         let folder = tempdir().expect("a folder");
         let holder = Run::new(endpoint)
             .lock("job")
             .ttl(TTL_S)
-            .arguments(["--lock-delay", "0", "--connect-timeout", "2"])
+            .arguments(["--lock-delay", lock_delay, "--connect-timeout", "2"])
             .report(&folder.path().join("report"))
             .all_probe(tree)
             .spawn();
@@ -263,7 +264,8 @@ impl Proxied {
         let proxy = Proxy::start(free_port(), etcd.members[0].address()).expect("a free port");
         let endpoint = proxy.endpoint();
         Self {
-            held: Held::start_at(etcd, &endpoint, tree),
+            // Everything else holds without a lock delay.
+            held: Held::start_at(etcd, &endpoint, "0", tree),
             proxy,
         }
     }

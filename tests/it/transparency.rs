@@ -55,12 +55,7 @@ fn the_command_inherits_what_it_would_have_inherited_without_leasehold() {
     without.assert_status(0);
     with.assert_status(0).assert_silent();
     assert_eq!(without.stdout, with.stdout, "without leasehold and with it");
-    for line in [
-        "Umask:\t0027",
-        "Descriptors: 0 1 2 7",
-        "Folder: /var",
-        "Nice: 5",
-    ] {
+    for line in ["Umask:\t0027", "Folder: /var", "Nice: 5"] {
         assert!(with.stdout.contains(line), "{line} in {}", with.stdout);
     }
 }
@@ -99,7 +94,7 @@ fn the_command_is_told_everything_about_its_lock() {
         format!("LEASEHOLD_CLUSTER={cluster:x}"),
         format!("LEASEHOLD_SEQUENCER=1:{cluster:x}:exclusive:{token}:{lease:x}:deploy/prod"),
         format!("ETCD_LOCK_KEY={}", entry.key),
-        format!("LEASEHOLD_ENDPOINTS={}", etcd.endpoints()),
+        format!("LEASEHOLD_ENDPOINTS=http://{}", etcd.endpoints()),
         "LEASEHOLD_PREFIX=/leasehold/".to_owned(),
     ] {
         assert!(
@@ -191,7 +186,7 @@ fn a_command_needs_no_dashes_before_it_and_keeps_its_own() {
         "job",
         "sh",
         "-c",
-        "echo \"$@\"",
+        "printf '%s ' \"$@\"",
         "sh",
         "-n",
         "--",
@@ -199,5 +194,5 @@ fn a_command_needs_no_dashes_before_it_and_keeps_its_own() {
     ])
     .output()
     .assert_status(0)
-    .assert_stdout("-n -- -w\n");
+    .assert_stdout("-n -- -w ");
 }

@@ -23,6 +23,9 @@ use super::processes::{Moment, Process, describe, of_the_command, with_environme
 /// A run that takes longer is stuck.
 const RUN_TIME: Duration = Duration::from_secs(60);
 
+/// How long leasehold may go on in the background after its end, before what is left of it is killed.
+const FAREWELL_TIME: Duration = Duration::from_secs(3);
+
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 const COOKIE: &str = "TEST_COOKIE";
@@ -185,6 +188,7 @@ impl Run {
             typed: self.typed(),
             cookie: format!("{COOKIE}={cookie}"),
             started_at,
+            was_waited_for: false,
         }
     }
 
@@ -230,6 +234,7 @@ pub(crate) struct Running {
     stdin: Option<ChildStdin>,
     typed: String,
     cookie: String,
+    was_waited_for: bool,
 }
 
 impl Running {
@@ -310,6 +315,7 @@ impl Running {
         }
         let ended_at = Moment::now();
         let status = self.child.wait().expect("our own child");
+        self.was_waited_for = true;
         for (name, stream) in [("stdout", &self.stdout), ("stderr", &self.stderr)] {
             assert!(
                 stream.wait_end(SOON),
@@ -372,6 +378,13 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
+        // A manager that takes its leave after a good end must not be disturbed: it revokes the lease.
+        let farewell_until = Moment::now() + FAREWELL_TIME;
+        if self.was_waited_for {
+            for process in self.processes() {
+                process.ended_within(farewell_until.since(Moment::now()));
+            }
+        }
         self.kill_all();
     }
 }

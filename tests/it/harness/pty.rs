@@ -7,12 +7,13 @@ use std::fs::File;
 use std::io::Write;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
 
 use nix::pty::{Winsize, openpty};
 
 use super::captured::Captured;
 use super::etcd::die_with_this_thread;
-use super::eventually::SOON;
+use super::eventually::{SOON, eventually};
 use super::processes::Process;
 
 /// A terminal, and the session leader on it.
@@ -78,6 +79,19 @@ impl Terminal {
                 self.unread()
             ),
         }
+    }
+
+    /// Waits until one of these texts appears.
+    #[track_caller]
+    pub(crate) fn expect_one_of<const N: usize>(&mut self, texts: [&str; N]) {
+        let read = self.read;
+        let screen = self.screen.clone();
+        self.read = eventually(format!("one of {texts:?} appears"), SOON, || {
+            texts
+                .iter()
+                .find_map(|text| screen.wait_for(text, read, Duration::ZERO))
+                .ok_or_else(|| format!("{:?}", screen.text()))
+        });
     }
 
     /// What appeared behind what was waited for.
