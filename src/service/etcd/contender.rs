@@ -74,11 +74,15 @@ impl Contender {
         loop {
             self.session.set_stage(Stage::Attempted);
             let (granted, enqueued) = self.grant_and_place(give_up_at).await;
-            if let Err(failure) = &granted
-                && failure.is_without_effect()
-            {
-                // Without a lease nothing else can have been done.
-                self.session.set_stage(Stage::Untouched);
+            match (&granted, &enqueued) {
+                // Without a lease nothing else can have been done either.
+                (Err(failure), _) if failure.is_without_effect() => {
+                    self.session.set_stage(Stage::Untouched);
+                }
+                (Ok(_), Err(failure)) if failure.is_without_effect() => {
+                    self.session.set_stage(Stage::Emptied);
+                }
+                _ => {}
             }
             let granted = granted?;
             match enqueued {
