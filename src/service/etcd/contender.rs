@@ -49,9 +49,13 @@ const GUARDED_TRIES_MAX: usize = 5;
 
 /// One contender.
 pub struct Contender {
+    /// Whom it asks.
     pub cluster: Arc<Cluster>,
+    /// What the run wants.
     pub wanted: Arc<Wanted>,
+    /// Its lease and keys.
     pub session: Arc<Session>,
+    /// Whom it reports to.
     pub events: UnboundedSender<Event>,
 }
 
@@ -59,8 +63,11 @@ pub struct Contender {
 pub enum Enqueued {
     /// Our entry is in the queue.
     Placed {
+        /// Its create_revision.
         token: Token,
+        /// Whose it is.
         cluster: ClusterId,
+        /// The queue in the moment it was put, or found.
         reading: Reading,
     },
     /// It must not wait and would have to.
