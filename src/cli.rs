@@ -117,8 +117,8 @@ pub struct RunArgs {
         value_name = "NAME [--] COMMAND",
         required = true,
         num_args = 1..,
-        trailing_var_arg = true,
-        allow_hyphen_values = true
+        // No allow_hyphen_values: with it `-w0` before NAME would be taken for NAME.
+        trailing_var_arg = true
     )]
     pub words: Vec<OsString>,
 }

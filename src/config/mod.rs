@@ -176,7 +176,7 @@ impl RunConfig {
         let lock_path = format!("{}{name}", connection.prefix);
         let wait = args.wait.filter(|wait| !wait.is_zero());
         let plan = Plan {
-            program: program.clone(),
+            program: argv[0].to_string_lossy().into_owned(),
             lock_path,
             enclosing: enclosing(inherited),
             kill_after,
