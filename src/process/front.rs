@@ -58,6 +58,8 @@ pub struct Front {
     undecided: Vec<Undecided>,
     seen: Vec<(Arrived, Instant)>,
     questions: i32,
+    /// Somebody continued us in this turn of the loop.
+    continued: bool,
     /// W could not be split, for this errno.
     refusal: Option<i32>,
 }
@@ -85,6 +87,7 @@ impl Front {
             undecided: Vec::new(),
             seen: Vec::new(),
             questions: 0,
+            continued: false,
             refusal: None,
         })
     }
@@ -100,6 +103,7 @@ impl Front {
             if let Some(verdict) = self.check_deadline() {
                 return verdict;
             }
+            self.continued = false;
             self.read_signals();
             self.read_witness();
             self.settle();
@@ -152,7 +156,10 @@ impl Front {
                 Received::Message(Message::Ready) => self.get_ready(),
                 Received::Message(Message::CommandStopped { signal, group }) => {
                     // Without a terminal nobody watches for stopped jobs.
-                    if let Some(terminal) = &mut self.terminal {
+                    if self.continued {
+                        // Old news, if we were stopped along with the command and it was continued along with us.
+                        self.manager.send(Message::StillStopped);
+                    } else if let Some(terminal) = &mut self.terminal {
                         terminal.stop_like(signal, group);
                         return None;
                     }
@@ -165,13 +172,17 @@ impl Front {
                 Received::End => {
                     // What W said before it went, taking M's end of the socket along.
                     self.read_witness();
-                    let errno = self.refusal;
-                    return Some(match errno {
-                        Some(errno) => self.not_split(errno),
-                        None => self.take_over(false),
-                    });
+                    return Some(self.manager_ended());
                 }
             }
+        }
+    }
+
+    fn manager_ended(&mut self) -> Verdict {
+        match (self.refusal, self.common.page.ending()) {
+            (Some(errno), _) => self.not_split(errno),
+            (None, Some(ending)) => Verdict::Finished(ending),
+            (None, None) => self.take_over(false),
         }
     }
 
@@ -195,6 +206,7 @@ impl Front {
 
     fn take(&mut self, arrived: Arrived) {
         let Arrived { signal, sender, .. } = arrived;
+        self.continued |= signal == libc::SIGCONT;
         if signal == libc::SIGCHLD {
             reap(|_, _| {});
         } else if sender == std::process::id() as i32 {

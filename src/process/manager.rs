@@ -41,8 +41,11 @@ pub struct Manager {
     front_pidfd: Option<OwnedFd>,
     /// Ends when W dies; none once it has.
     witness: Option<OwnedFd>,
+    witness_pidfd: Option<OwnedFd>,
     children: Signals,
     command: i32,
+    /// The signal that the command was stopped by, until it is continued.
+    stopped: Option<i32>,
     state: State,
     /// Where the stub writes the errno when it cannot become the command; ends when it has.
     failure: File,
@@ -157,8 +160,10 @@ impl Parts {
             common: self.common,
             front: Some(front),
             witness: Some(witness),
+            witness_pidfd: tree::pidfd_open(nix::unistd::getppid().as_raw()).ok(),
             children: self.children,
             command: self.command,
+            stopped: None,
             state: State::Waiting(self.go),
             failure: self.failure,
             killing: None,
@@ -277,6 +282,10 @@ impl Manager {
             leaf.remove();
         }
         self.common.page.set_ending(ending);
+        // It would go by itself, but not if it is frozen.
+        if let (Some(_), Some(witness)) = (&self.witness, &self.witness_pidfd) {
+            let _ = tree::pidfd_send_signal(witness, libc::SIGKILL);
+        }
         // It may be stopped together with the job.
         self.continue_front();
         let killed = self.killed;
@@ -352,6 +361,10 @@ impl Manager {
             Received::Message(Message::FrontContinued) if !self.common.page.started() => {
                 self.events.push_back(Event::FrontContinued);
             }
+            Received::Message(Message::StillStopped) => {
+                self.read_children();
+                self.tell_stopped();
+            }
             Received::Message(_) | Received::Nothing => {}
             Received::End => {
                 self.front = None;
@@ -400,16 +413,26 @@ impl Manager {
             match change {
                 Change::Ended(ended) => self.command_ended(ended),
                 Change::Stopped(signal) => {
-                    let group = self.command_group();
-                    if matches!(self.state, State::Starting | State::Running) {
-                        self.tell_front(Message::CommandStopped { signal, group });
-                    }
+                    self.stopped = Some(signal);
+                    self.tell_stopped();
                 }
-                Change::Continued => self.continue_front(),
+                Change::Continued => {
+                    self.stopped = None;
+                    self.continue_front();
+                }
             }
         }
         if left == Left::Nobody && (matches!(self.state, State::Ended) || self.killing.is_some()) {
             self.become_empty();
+        }
+    }
+
+    fn tell_stopped(&self) {
+        if let Some(signal) = self.stopped
+            && matches!(self.state, State::Starting | State::Running)
+        {
+            let group = self.command_group();
+            self.tell_front(Message::CommandStopped { signal, group });
         }
     }
 
