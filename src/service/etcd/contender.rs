@@ -49,9 +49,13 @@ const GUARDED_TRIES_MAX: usize = 5;
 
 /// One contender.
 pub struct Contender {
+    /// Whom it asks.
     pub cluster: Arc<Cluster>,
+    /// What the run wants.
     pub wanted: Arc<Wanted>,
+    /// Its lease and keys.
     pub session: Arc<Session>,
+    /// Whom it reports to.
     pub events: UnboundedSender<Event>,
 }
 
@@ -59,8 +63,11 @@ pub struct Contender {
 pub enum Enqueued {
     /// Our entry is in the queue.
     Placed {
+        /// Its create_revision.
         token: Token,
+        /// Whose it is.
         cluster: ClusterId,
+        /// The queue in the moment it was put, or found.
         reading: Reading,
     },
     /// It must not wait and would have to.
@@ -74,11 +81,15 @@ impl Contender {
         loop {
             self.session.set_stage(Stage::Attempted);
             let (granted, enqueued) = self.grant_and_place(give_up_at).await;
-            if let Err(failure) = &granted
-                && failure.is_without_effect()
-            {
-                // Without a lease nothing else can have been done.
-                self.session.set_stage(Stage::Untouched);
+            match (&granted, &enqueued) {
+                // Without a lease nothing else can have been done either.
+                (Err(failure), _) if failure.is_without_effect() => {
+                    self.session.set_stage(Stage::Untouched);
+                }
+                (Ok(_), Err(failure)) if failure.is_without_effect() => {
+                    self.session.set_stage(Stage::Emptied);
+                }
+                _ => {}
             }
             let granted = granted?;
             match enqueued {

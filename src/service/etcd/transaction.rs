@@ -3,12 +3,9 @@
 //! Every answer that matters is one consistent reading of the whole queue: of all entries (their keys only,
 //! since values are other people's and can be a megabyte each) and all run markers.
 
-use etcd_client::{
-    Compare, CompareOp, GetOptions, KeyValue, PutOptions, Txn, TxnOp, TxnOpResponse, TxnResponse,
-};
+use etcd_client::{Compare, CompareOp, GetOptions, PutOptions, Txn, TxnOp, TxnResponse};
 
-use crate::lock::admission::{Marker, QueuedEntry, Snapshot};
-use crate::lock::entry;
+use crate::lock::admission::Marker;
 use crate::lock::key::Prefix;
 use crate::lock::name::LockName;
 use crate::lock::token::{ClusterId, LeaseId, Token};

@@ -37,8 +37,10 @@ pub enum Sign {
     LeaseNotFound,
     /// There is such a lease already.
     LeaseExists,
-    /// Any other definite answer. (With NOSPACE raised while applying, it was done all the same: etcd,
-    /// server/etcdserver/apply/quota.go.)
+    /// There is no space. Raised while applying, it comes although the request was done (etcd:
+    /// server/etcdserver/apply/quota.go).
+    NoSpace,
+    /// Any other definite answer: nothing was done.
     Answered,
 }
 
@@ -56,7 +58,8 @@ impl Failure {
 
     /// Whether etcd refuses to do it at all, as it refuses transactions where it has no space.
     pub fn is_refusal(&self) -> bool {
-        self.trouble.kind == TroubleKind::Refused && self.sign == Sign::Answered
+        self.trouble.kind == TroubleKind::Refused
+            && matches!(self.sign, Sign::NoSpace | Sign::Answered)
     }
 
     /// Whether it is certain that the request was not done and will not be.
@@ -197,6 +200,7 @@ fn classify(code: Code, text: &str) -> (TroubleKind, Sign) {
     match (code, text) {
         (Code::NotFound, "requested lease not found") => (Refused, Sign::LeaseNotFound),
         (Code::FailedPrecondition, "lease already exists") => (Refused, Sign::LeaseExists),
+        (Code::ResourceExhausted, text) if is_no_space(text) => (Refused, Sign::NoSpace),
         (Code::PermissionDenied | Code::Unauthenticated, _)
         | (Code::InvalidArgument, "user name is empty" | "revision of auth store is old")
         | (Code::InvalidArgument, "authentication failed, invalid user ID or password")
@@ -291,6 +295,7 @@ mod tests {
             "etcdserver: mvcc: database space exceeded",
         );
         assert_eq!(no_space.trouble.kind, TroubleKind::Refused);
+        assert!(no_space.is_refusal() && !no_space.is_without_effect());
         assert_eq!(
             no_space.trouble.detail,
             "etcd at etcd1:2379 refuses: database space exceeded (NOSPACE); free space and disarm the alarm"
@@ -306,6 +311,24 @@ mod tests {
                 "{message}"
             );
         }
+    }
+
+    #[test]
+    fn only_a_definite_answer_to_the_first_attempt_is_without_effect() {
+        let denied = of(Code::PermissionDenied, "etcdserver: permission denied");
+        assert!(denied.is_without_effect());
+        assert!(!denied.with_effect().is_without_effect());
+        let lost = of(Code::Unavailable, "etcdserver: request timed out");
+        assert!(!lost.is_without_effect());
+        let unconnected = Failure::unanswered("x", Sign::NotSent, Duration::from_secs(1));
+        assert!(unconnected.is_without_effect());
+    }
+
+    #[test]
+    fn a_silence_is_told_with_the_whole_time() {
+        let last = Failure::unanswered("x", Sign::Ambiguous, Duration::from_millis(40));
+        let all = last.over("x", Duration::from_millis(9_970));
+        assert_eq!(all.trouble.detail, "etcd at x did not answer within 10s");
     }
 
     #[test]
