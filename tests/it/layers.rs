@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 const PURE: [&str; 4] = ["src/config", "src/lock", "src/outcome.rs", "src/supervisor"];
 
 /// Files with more lines of code than this have more than one subject.
-const LINES_MAX: usize = 400;
+const LINES_MAX: usize = 450;
 
 #[test]
 fn only_the_etcd_service_knows_etcds_types() {
@@ -105,10 +105,8 @@ fn no_test_is_ignored() {
 #[test]
 fn files_have_one_subject() {
     for folder in ["src", "tests"] {
-        // A table of cases may be long; its file is called tests.
-        let is_no_table = |path: &Path| path.file_name().is_none_or(|name| name != "tests.rs");
         let mut counts: BTreeMap<String, usize> = BTreeMap::new();
-        for (place, line) in lines(folder, is_no_table) {
+        for (place, line) in lines(folder, |_| true) {
             let file = place.rsplit_once(':').expect("file and line").0;
             *counts.entry(file.to_owned()).or_default() += usize::from(!line.trim().is_empty());
         }
@@ -133,6 +131,8 @@ fn nobody_says(words: &[&str], of: impl Fn(&Path) -> bool) {
 fn lines(folder: &str, of: impl Fn(&Path) -> bool) -> impl Iterator<Item = (String, String)> {
     let files: Vec<PathBuf> = sources(&root().join(folder))
         .into_iter()
+        // Unit tests in a file of their own.
+        .filter(|path| path.file_name().is_none_or(|name| name != "tests.rs"))
         .filter(|path| of(path.strip_prefix(root()).expect("below the root")))
         .collect();
     assert!(!files.is_empty(), "no source file in {folder}");
