@@ -48,6 +48,9 @@ mod ui;
 mod report;
 // The other subcommands.
 mod commands;
+// What is checked in and made from the definitions.
+#[cfg(test)]
+mod generated;
 
 use clap::Parser;
 

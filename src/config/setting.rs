@@ -272,7 +272,7 @@ settings! {
         key: "on_leftover",
         option: Some("on-leftover"),
         value_name: "POLICY",
-        meaning: "What to do with processes that outlive the command: hold the lock until they end, stop them, or let them live outside the lock",
+        meaning: "What to do with processes that outlive the command",
         fallback: Fallback::Value("wait"),
         kind: Kind::OnLeftover,
         ..RUN
