@@ -1,27 +1,129 @@
 //! What is typed and inherited, and what comes of it.
 
+mod credentials;
+mod documented;
+mod files;
+mod precedence;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
 use clap::Parser;
 
 use super::*;
 use crate::cli::{Cli, Command};
+use crate::config::inherited::{Access, Content, FileState, Need, NotTyped};
+use crate::config::secret::Secret;
+
+/// A machine as a run finds it.
+#[derive(Clone, Default)]
+struct Machine {
+    variables: BTreeMap<String, String>,
+    files: BTreeMap<PathBuf, FileState>,
+    typed_password: Option<&'static str>,
+}
+
+const USERS: &str = "/home/u/.config/leasehold/config.toml";
+const SYSTEMS: &str = "/etc/leasehold/config.toml";
+
+impl Machine {
+    fn variable(mut self, name: &str, value: &str) -> Self {
+        self.variables.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
+    /// A file that only its owner can read.
+    fn file(self, path: &str, text: &str) -> Self {
+        self.file_with_mode(path, text, 0o600)
+    }
+
+    fn file_with_mode(self, path: &str, text: &str, mode: u32) -> Self {
+        let access = Some(Access { mode, uid: 1000 });
+        let bytes = Secret::new(text);
+        self.state(path, FileState::Read(Content { bytes, access }))
+    }
+
+    fn state(mut self, path: &str, state: FileState) -> Self {
+        self.files.insert(path.into(), state);
+        self
+    }
+
+    fn at_home(self) -> Self {
+        self.variable("HOME", "/home/u")
+    }
+
+    fn inherited(&self) -> Inherited {
+        Inherited {
+            variables: self.variables.clone(),
+            folder: "/work".into(),
+            ..Inherited::default()
+        }
+    }
+
+    /// Gives what is asked for, until there is an answer.
+    fn resolve<T>(
+        &self,
+        resolve: impl Fn(&Inherited) -> Result<T, Unresolved>,
+    ) -> Result<T, Outcome> {
+        let mut inherited = self.inherited();
+        loop {
+            match resolve(&inherited) {
+                Ok(resolved) => return Ok(resolved),
+                Err(Unresolved::Refused(outcome)) => return Err(outcome),
+                Err(Unresolved::Needs(Need::File(path))) => {
+                    let state = self.files.get(&path).cloned();
+                    let again = inherited
+                        .files
+                        .insert(path, state.unwrap_or(FileState::Absent));
+                    assert_eq!(again, None, "a file is asked for once");
+                }
+                Err(Unresolved::Needs(Need::Password(_))) => {
+                    let typed = self.typed_password.map(Secret::new);
+                    let again = inherited
+                        .typed_password
+                        .replace(typed.ok_or(NotTyped::NoTerminal));
+                    assert_eq!(again, None, "a password is asked for once");
+                }
+            }
+        }
+    }
+
+    fn run(&self, words: &[&str]) -> Result<RunConfig, Outcome> {
+        let words = ["leasehold", "run"].iter().chain(words);
+        let cli = Cli::try_parse_from(words).map_err(|error| Outcome::Usage(error.to_string()))?;
+        let Command::Run(args) = cli.command else {
+            panic!("run was typed");
+        };
+        self.resolve(|inherited| RunConfig::resolve(&args, inherited))
+    }
+
+    /// What a run of `job` comes to without options.
+    fn job(&self) -> RunConfig {
+        self.run(&["job", "cmd"]).expect("accepted")
+    }
+
+    /// Why a run of `job` is refused as a matter of configuration.
+    fn refusal(&self, words: &[&str]) -> String {
+        match self.run(&[words, &["job", "cmd"]].concat()) {
+            Err(Outcome::Configuration(why)) => why,
+            other => panic!("{words:?} gave {other:?}"),
+        }
+    }
+}
+
+/// The source of a setting.
+fn source_of(config: &RunConfig, key: &str) -> String {
+    let mut shown = config.connection.shown.iter();
+    let shown = shown.find(|shown| shown.setting.key == key);
+    shown.expect("a setting").source.to_string()
+}
 
 fn resolve_with(words: &[&str], variables: &[(&str, &str)]) -> Result<RunConfig, Outcome> {
-    let words = ["leasehold", "run"].iter().chain(words);
-    let cli = Cli::try_parse_from(words).map_err(|error| Outcome::Usage(error.to_string()))?;
-    let Command::Run(args) = cli.command else {
-        panic!("run was typed");
-    };
-    let variables = variables
-        .iter()
-        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-        .collect();
-    RunConfig::resolve(
-        *args,
-        &Inherited {
-            variables,
-            ..Inherited::default()
-        },
-    )
+    let mut machine = Machine::default();
+    for (name, value) in variables {
+        machine = machine.variable(name, value);
+    }
+    machine.run(words)
 }
 
 fn resolve(words: &[&str]) -> Result<RunConfig, Outcome> {
@@ -111,36 +213,6 @@ fn what_cannot_be_meant_is_refused() {
 fn impossible_durations_come_with_ones_that_fit() {
     let why = refused(&["--ttl", "10", "-k", "8", "job", "cmd"]);
     assert!(why.contains("4.4s") && why.contains("--ttl 19s"), "{why}");
-}
-
-#[test]
-fn the_command_line_wins_over_leaseholds_variable_over_etcdctls_over_the_default() {
-    let both = [("LEASEHOLD_ENDPOINTS", "b:2"), ("ETCDCTL_ENDPOINTS", "c:3")];
-    let endpoints = |words: &[&str], variables: &[(&str, &str)]| {
-        let connection = resolve_with(words, variables).expect("accepted").connection;
-        (
-            connection.endpoints[0].url().to_owned(),
-            connection.endpoints_source,
-        )
-    };
-    let expect = |url: &str, source| (url.to_owned(), source);
-    let job = ["job", "cmd"];
-    assert_eq!(
-        endpoints(&["--endpoints", "a:1", "job", "cmd"], &both),
-        expect("http://a:1", Source::CommandLine)
-    );
-    assert_eq!(
-        endpoints(&job, &both),
-        expect("http://b:2", Source::Variable("LEASEHOLD_ENDPOINTS"))
-    );
-    assert_eq!(
-        endpoints(&job, &both[1..]),
-        expect("http://c:3", Source::Variable("ETCDCTL_ENDPOINTS"))
-    );
-    assert_eq!(
-        endpoints(&job, &[]),
-        expect("http://127.0.0.1:2379", Source::Default)
-    );
 }
 
 #[test]
