@@ -1,1 +1,4 @@
 //! Tests of the shipped binary.
+
+// The scripts of completions/ in their shells.
+mod completions;
