@@ -37,6 +37,7 @@ pub fn shown(layers: &Layers<'_>) -> Result<Vec<Shown>, Outcome> {
         Some(user) => login::password_place(layers, &user.value)?,
         None => PasswordPlace::Nowhere,
     };
+    let is_typed = matches!(layers.inherited().typed_password, Some(Ok(_)));
     let shown = setting::ALL.iter().copied().map(|setting| {
         let found = layers.find(setting);
         let (value, source) = match (setting.kind, found) {
@@ -44,6 +45,7 @@ pub fn shown(layers: &Layers<'_>) -> Result<Vec<Shown>, Outcome> {
             (Kind::Password, _) => match &password {
                 PasswordPlace::Known(known) => (Value::Hidden, known.source.clone()),
                 PasswordPlace::File(found) => (Value::Hidden, found.source.clone()),
+                PasswordPlace::Nowhere if is_typed => (Value::Hidden, Source::Terminal),
                 PasswordPlace::Nowhere => (Value::Absent("not set"), Source::Default),
             },
             (kind, Some(found)) => {
