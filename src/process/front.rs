@@ -11,6 +11,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::clock::{Alarm, Instant, now};
 use crate::outcome::Ending;
+use crate::process::backstop::Backstop;
 use crate::process::kill::{Spared, kill_all, reap};
 use crate::process::link::{Link, Message, Reach, Received};
 use crate::process::page::Phase;
@@ -50,6 +51,7 @@ pub struct Front {
     witness: Option<Link>,
     signals: Signals,
     alarm: Alarm,
+    backstop: Backstop,
     terminal: Option<Terminal>,
     /// Children that we had before, of the shell that executed us; and W.
     spared: Spared,
@@ -81,6 +83,7 @@ impl Front {
             witness: Some(witness),
             signals: Signals::all()?,
             alarm: Alarm::new()?,
+            backstop: Backstop::new(PATIENCE),
             terminal: Terminal::open(),
             spared,
             ready: false,
@@ -114,13 +117,15 @@ impl Front {
     }
 
     fn check_deadline(&mut self) -> Option<Verdict> {
-        let at = self.common.page.guard_at(PATIENCE)?;
-        (now() >= at).then(|| self.take_over(true))
+        let guards = [self.common.page.manager(), self.spared.helper.unwrap_or(0)];
+        let strangers = &self.spared.strangers;
+        let overdue = self.backstop.check(&self.common, strangers, &guards);
+        overdue.then(|| self.take_over(true))
     }
 
     /// When there is something to do even if nobody says anything.
     fn next_look(&self) -> Option<Instant> {
-        let guard_at = self.common.page.guard_at(PATIENCE);
+        let guard_at = self.backstop.next_look(&self.common);
         // Until there is a deadline: M tells nobody when it sets the first one.
         let look_at =
             (self.ready && guard_at.is_none() && !self.is_over()).then(|| now() + LOOK_EVERY);
@@ -148,6 +153,7 @@ impl Front {
         loop {
             match self.manager.receive() {
                 Received::Message(Message::Finish { ending, killed }) => {
+                    let killed = killed || self.backstop.has_killed();
                     if killed && let Some(terminal) = &self.terminal {
                         terminal.repair();
                     }
@@ -318,7 +324,7 @@ impl Front {
         self.pass_all(settled);
     }
 
-    /// M is dead, or has missed the deadline: kills everybody below us, W and M as well.
+    /// M is dead, or has let the deadline pass in silence: kills everybody below us, W and M as well.
     fn take_over(&mut self, overdue: bool) -> Verdict {
         // Taken first: M and W may set it on their way out.
         let (started, ended) = (self.common.page.started(), self.common.page.ended());

@@ -109,6 +109,8 @@ pub struct Spared {
     pub strangers: Vec<i32>,
     /// Kills the same tree; killed itself when it takes too long.
     pub helper: Option<i32>,
+    /// Guard the tree as well: only what descends from them is killed.
+    pub guards: Vec<i32>,
 }
 
 /// A killing under way.
@@ -160,6 +162,18 @@ impl Killing {
         self.round_at = now() + self.pause();
     }
 
+    /// Kills everybody below the guards in `spared`, whose children they are: they are left to reap them. Scans
+    /// no more often than rounds do.
+    pub fn round_for_guards(&mut self, leaf: Option<&Leaf>, spared: &Spared) {
+        if now() >= self.scan_at {
+            if let Some(leaf) = leaf {
+                leaf.kill();
+            }
+            self.scan(spared);
+        }
+        self.round_at = self.scan_at;
+    }
+
     fn scan(&mut self, spared: &Spared) {
         self.scans = self.scans.saturating_add(1);
         let mut snapshot = tree::snapshot();
@@ -188,6 +202,7 @@ impl Killing {
 
     fn spares(&self, spared: &Spared, pid: i32) -> bool {
         spared.strangers.contains(&pid)
+            || spared.guards.contains(&pid)
             || spared.helper == Some(pid) && now().since(self.since) < HELP_TIME
     }
 

@@ -19,7 +19,7 @@
 //! | W is killed                   | M: a pipe ends           | the same                                    |
 //! | M is killed                   | C: PR_SET_PDEATHSIG;     | C dies with M, F and W kill the rest        |
 //! |                               | F, W: socket, SIGCHLD    |                                             |
-//! | M is frozen                   | F: the deadline          | F kills M, W and the tree                   |
+//! | M is frozen                   | F: the deadline          | F kills the tree; then W and a silent M     |
 //! | F is frozen                   | nobody needs to          | M goes on; without F's word nothing starts  |
 //! | F and M are frozen or killed  | W: the deadline, SIGCHLD | W kills it                                  |
 //! | the machine sleeps too long   | the timers of all three  | dead within milliseconds of waking          |
@@ -32,11 +32,12 @@
 //! - Nothing on the way to a kill waits for the lock service, the terminal or another process.
 //!
 //! Reading order: this page, front.rs, manager.rs, stub.rs, witness.rs; then kill.rs and tree.rs (find, kill
-//! and reap), page.rs and link.rs (what they tell each other), signals.rs, terminal.rs, inherited.rs,
+//! and reap), page.rs and link.rs (what they tell each other), backstop.rs, signals.rs, terminal.rs, inherited.rs,
 //! cgroup.rs, title.rs, abilities.rs.
 #![expect(unsafe_code, reason = "the only folder with unsafe code")]
 
 pub mod abilities;
+mod backstop;
 mod cgroup;
 mod front;
 mod inherited;
@@ -138,6 +139,7 @@ pub fn supervise(
             let spared = Spared {
                 strangers,
                 helper: Some(witness),
+                guards: Vec::new(),
             };
             drop((manager_to_front, witness_to_front));
             let front = Front::new(common, front_to_manager, front_to_witness, spared)?;
