@@ -12,12 +12,12 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use crate::clock::{Alarm, Instant, now};
 use crate::outcome::Ending;
 use crate::process::backstop::Backstop;
-use crate::process::kill::{Spared, kill_all, reap};
+use crate::process::kill::{Spared, is_child, kill_all, reap};
 use crate::process::link::{Link, Message, Reach, Received};
 use crate::process::page::Phase;
 use crate::process::signals::{self, Arrived, Signals};
 use crate::process::terminal::Terminal;
-use crate::process::{Common, ManagerDeath, inherited, tree};
+use crate::process::{Common, ManagerDeath, abilities, inherited, tree};
 
 /// How long after the deadline F acts: long enough for M to have done it.
 const PATIENCE: Duration = Duration::from_millis(75);
@@ -32,6 +32,8 @@ const WITNESS_TIME_MAX: Duration = Duration::from_millis(250);
 const SEEN_TIME: Duration = Duration::from_millis(200);
 /// How long F kills before it reports those that cannot be killed.
 const GIVE_UP_AFTER: Duration = Duration::from_secs(5);
+/// How long F waits for W and M to go, where it does. M takes at most so long to give back the lease.
+const SEE_OFF_TIME: Duration = Duration::from_secs(2);
 
 /// How the guarding ended.
 pub enum Verdict {
@@ -97,6 +99,14 @@ impl Front {
 
     /// Guards until the end of the run.
     pub fn guard(mut self) -> Verdict {
+        let verdict = self.guard_to_the_end();
+        if matches!(verdict, Verdict::Finished(_)) {
+            self.see_off();
+        }
+        verdict
+    }
+
+    fn guard_to_the_end(&mut self) -> Verdict {
         loop {
             if let Some(verdict) = self.check_deadline() {
                 return verdict;
@@ -347,6 +357,35 @@ impl Front {
             overdue,
             survivors,
         })
+    }
+
+    /// In a container, reaps W and M, which are about to go. Whoever adopts them there may never reap: they would
+    /// stay as zombies, a pair for each run. And if we are its PID 1, M dies with us before it has given back
+    /// the lease (pid_namespaces(7)). Elsewhere nobody has to wait for them.
+    fn see_off(&mut self) {
+        if !abilities::in_a_container() {
+            return;
+        }
+        let until = now() + SEE_OFF_TIME;
+        let ours = [self.spared.helper.unwrap_or(0), self.common.page.manager()];
+        self.alarm.set(Some(until));
+        loop {
+            reap(|_, _| {});
+            // M becomes our child when W, its parent, is dead.
+            if !ours.into_iter().any(is_child) || now() >= until {
+                return;
+            }
+            let mut fds = [
+                PollFd::new(self.signals.as_fd(), PollFlags::POLLIN),
+                PollFd::new(self.alarm.as_fd(), PollFlags::POLLIN),
+            ];
+            let _ = poll(&mut fds, PollTimeout::NONE);
+            while let Some(arrived) = self.signals.next() {
+                if signals::terminates(arrived.signal) {
+                    return;
+                }
+            }
+        }
     }
 
     fn not_split(&mut self, errno: i32) -> Verdict {

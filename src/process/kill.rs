@@ -91,6 +91,14 @@ pub fn children() -> Vec<i32> {
         .unwrap_or_default()
 }
 
+/// Whether a process is a child of ours that we have not reaped.
+pub fn is_child(pid: i32) -> bool {
+    let mut info = std::mem::MaybeUninit::<libc::siginfo_t>::uninit();
+    let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT | libc::__WALL;
+    // SAFETY: waitid(2) writes the info, which nobody reads.
+    pid > 0 && unsafe { libc::waitid(libc::P_PID, pid as u32, info.as_mut_ptr(), options) } == 0
+}
+
 /// Whether the kernel lists children.
 pub fn lists_children() -> bool {
     children_file().is_ok()

@@ -57,8 +57,6 @@ use std::ffi::{CString, OsString};
 use std::io;
 use std::os::unix::ffi::OsStringExt;
 
-use nix::sys::prctl;
-
 use crate::outcome::{Ended, Ending};
 use crate::process::cgroup::Leaf;
 use crate::process::front::{Front, Verdict};
@@ -122,7 +120,6 @@ pub fn supervise(
     let argv = c_strings(invocation.argv)?;
     abilities::require()?;
     let inherited = Inherited::take()?;
-    prctl::set_child_subreaper(true)?;
     let common = Common {
         inherited,
         page: Page::share()?,
