@@ -14,6 +14,7 @@
 //! | `tree SHAPE` | starts a tree of processes, prints `ready` and stays: see `tree.rs` |
 //! | `init COMMAND...` | as PID 1: runs COMMAND, reaps nobody else, prints who is left |
 //! | `without CALL COMMAND...` | runs COMMAND where a system call does not exist: see `lacking.rs` |
+//! | `notify TEXT` | sends TEXT to $NOTIFY_SOCKET, as a service of Type=notify does |
 //! | `fork-bomb` | forks until it is stopped |
 //! | `proxy LISTEN SERVER MILLISECONDS` | a slow network in front of SERVER |
 #![expect(
@@ -37,6 +38,7 @@ mod tree;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::net::SocketAddr;
+use std::os::unix::net::UnixDatagram;
 use std::thread;
 use std::time::Duration;
 
@@ -55,6 +57,7 @@ fn main() {
         ["raw"] => terminal::raw(),
         ["init", ref command @ ..] => lacking::neglectful_init(command),
         ["without", call, ref command @ ..] => lacking::without(call, command),
+        ["notify", text] => notify(text),
         ["fork-bomb"] => tree::bomb(),
         ["state"] => state::print(),
         ["witness", file] => witness(file),
@@ -132,6 +135,14 @@ fn witness(file: &str) {
     log.write_all(line.as_bytes())
         .expect("the file can be written");
     fs::remove_file(&inside).expect("we made it");
+}
+
+fn notify(text: &str) {
+    let socket = std::env::var("NOTIFY_SOCKET").expect("somebody wants to know");
+    let sender = UnixDatagram::unbound().expect("a socket");
+    sender
+        .send_to(text.as_bytes(), socket)
+        .expect("somebody listens");
 }
 
 fn census(cookie: &str) {
