@@ -2,3 +2,5 @@
 
 // The scripts of completions/ in their shells.
 mod completions;
+// Settings from files.
+mod configuration;
