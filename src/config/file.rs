@@ -245,6 +245,13 @@ impl Reader<'_> {
     ) -> Option<Entry> {
         let name: &str = key.get_ref();
         let Some(setting) = Setting::of_key(name) else {
+            // `[lock.db.backup]`: TOML reads a table in a table.
+            if let (Some(lock), DeValue::Table(_)) = (table, value.get_ref()) {
+                let why = "the name of a lock with dots or slashes stands in quotes";
+                let meant = shortened(&format!("{lock}.{name}"));
+                self.mistake(key.span(), &format!("{why}: [lock.{meant:?}]"));
+                return None;
+            }
             let hint = hint(name, table.is_none());
             self.mistake(
                 key.span(),

@@ -87,7 +87,7 @@ fn an_unknown_key_is_refused_with_the_nearest_known_one() {
             "[lock.a]\nonleftover = 3",
             ":2: \"onleftover\" is no setting; did you mean on_leftover?",
         ),
-        ("[lock.a.b]\nttl = 3", "\"b\" is no setting"),
+        ("[lock.a.b]\nttl = 3", "stands in quotes: [lock.\"a.b\"]"),
         ("LEASEHOLD_TOKEN = 3", "\"LEASEHOLD_TOKEN\" is no setting"),
     ];
     for (text, part) in cases {
