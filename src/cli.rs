@@ -38,7 +38,7 @@ pub enum Command {
     /// Take the lock, run a command, give the lock back
     #[command(
         override_usage = "leasehold run [OPTIONS] NAME [--] COMMAND [ARG]...\n       leasehold run [OPTIONS] NAME -c 'SHELL STRING'",
-        after_help = crate::outcome::exit_status_help()
+        after_help = format!("{}\n{}", crate::outcome::exit_status_help(), crate::environment::help())
     )]
     Run(Box<RunArgs>),
     /// Show who holds a lock and who waits for it
@@ -112,8 +112,8 @@ pub struct RunArgs {
         value_hint = ValueHint::CommandWithArguments,
         required = true,
         num_args = 1..,
-        trailing_var_arg = true,
-        allow_hyphen_values = true
+        // No allow_hyphen_values: with it `-w0` before NAME would be taken for NAME.
+        trailing_var_arg = true
     )]
     pub words: Vec<OsString>,
 }

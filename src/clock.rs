@@ -9,6 +9,7 @@
 
 use std::fmt;
 use std::ops::{Add, Sub};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
 use crate::process::readiness::Readiness;
@@ -114,14 +115,45 @@ impl Timer {
     }
 
     fn arm(&self, deadline: Instant) {
-        // Zero would disarm (timerfd_settime(2)); an instant in the past fires at once.
-        let at = TimeSpec::from_duration(Duration::from_nanos(deadline.as_nanos().max(1)));
-        self.fd
-            .get()
-            .set(
-                Expiration::OneShot(at),
-                TimerSetTimeFlags::TFD_TIMER_ABSTIME,
-            )
-            .expect("a valid time and an open timer");
+        arm(self.fd.get(), deadline);
     }
+}
+
+/// A one-shot timer on CLOCK_BOOTTIME for a loop around poll(2), without tokio.
+pub struct Alarm(TimerFd);
+
+impl Alarm {
+    /// One that is not set.
+    ///
+    /// # Errors
+    /// When the kernel has no timerfd or no descriptor left.
+    pub fn new() -> std::io::Result<Self> {
+        let flags = TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC;
+        Ok(Self(TimerFd::new(ClockId::CLOCK_BOOTTIME, flags)?))
+    }
+
+    /// Readable from `deadline` on, or never; until it is set again.
+    pub fn set(&self, deadline: Option<Instant>) {
+        match deadline {
+            Some(deadline) => arm(&self.0, deadline),
+            None => self.0.unset().expect("an open timer"),
+        }
+    }
+}
+
+impl AsFd for Alarm {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+fn arm(timer: &TimerFd, deadline: Instant) {
+    // Zero would disarm (timerfd_settime(2)); an instant in the past fires at once.
+    let at = TimeSpec::from_duration(Duration::from_nanos(deadline.as_nanos().max(1)));
+    timer
+        .set(
+            Expiration::OneShot(at),
+            TimerSetTimeFlags::TFD_TIMER_ABSTIME,
+        )
+        .expect("a valid time and an open timer");
 }

@@ -16,10 +16,6 @@ pub struct Exported {
     /// Its name.
     pub name: &'static str,
     /// What it holds, for the documentation.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "the documentation is made by tests")
-    )]
     pub meaning: &'static str,
 }
 
@@ -75,6 +71,15 @@ pub const EXPORTED: &[Exported] = &[
 
 const fn exported(name: &'static str, meaning: &'static str) -> Exported {
     Exported { name, meaning }
+}
+
+/// The variables as `leasehold run --help` shows them.
+pub fn help() -> String {
+    let mut help = "What the command gets, always overriding what was inherited:\n".to_owned();
+    for exported in EXPORTED {
+        help.push_str(&format!("  {:<20} {}\n", exported.name, exported.meaning));
+    }
+    help
 }
 
 /// The variables and their values for a command that runs at `place`.

@@ -101,10 +101,5 @@ fn typed_wrong(error: &clap::Error) -> Ending {
     reason = "only main.rs exits"
 )]
 fn exit(ending: Ending) -> ! {
-    let status = match ending {
-        Ending::Status(status) => i32::from(status),
-        // Where it cannot be done, as in a container's first process, the status says the same.
-        Ending::Signal(signal) => process::die_of(signal),
-    };
-    std::process::exit(status)
+    std::process::exit(i32::from(process::end(ending)))
 }

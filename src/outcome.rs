@@ -34,6 +34,8 @@ pub enum Loss {
     EndedTooLate,
     /// leasehold's own manager process was killed or crashed while the command ran.
     ManagerDied,
+    /// It was stopped or starved, and had not renewed the lease in time.
+    ManagerFrozen,
 }
 
 impl fmt::Display for Loss {
@@ -52,6 +54,9 @@ impl fmt::Display for Loss {
                 )
             }
             Self::ManagerDied => write!(f, "leasehold's manager process was killed"),
+            Self::ManagerFrozen => {
+                write!(f, "leasehold's manager process was stopped for too long")
+            }
         }
     }
 }
@@ -66,6 +71,7 @@ impl Loss {
             Self::KeyOverwritten => "key-overwritten",
             Self::EndedTooLate => "ended-too-late",
             Self::ManagerDied => "manager-died",
+            Self::ManagerFrozen => "manager-frozen",
         }
     }
 }
@@ -231,10 +237,6 @@ pub struct ExitStatusRow {
     /// What it means.
     pub meaning: &'static str,
     /// Whether the command ran.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "the documentation is made by tests")
-    )]
     pub ran: &'static str,
 }
 
@@ -282,9 +284,12 @@ pub const fn exit_status_table() -> &'static [ExitStatusRow] {
 
 /// The table as `leasehold run --help` shows it.
 pub fn exit_status_help() -> String {
-    let mut help = "Exit status:\n".to_owned();
+    let mut help = "Exit status (and whether the command ran):\n".to_owned();
     for row in exit_status_table() {
-        help.push_str(&format!("  {:<8} {}\n", row.status, row.meaning));
+        help.push_str(&format!(
+            "  {:<8} {} ({})\n",
+            row.status, row.meaning, row.ran
+        ));
     }
     help
 }

@@ -10,13 +10,13 @@ use tokio::sync::mpsc;
 use crate::clock::{self, Instant, Timer};
 use crate::config::RunConfig;
 use crate::environment::environment;
-use crate::outcome::{Ending, Outcome};
-use crate::process::{Invocation, Manager, ManagerDeath};
+use crate::outcome::{Ending, Loss, Outcome};
+use crate::process::{Invocation, Manager, ManagerDeath, abilities};
 use crate::report::{Report, ReportFile};
 use crate::service::etcd::Etcd;
 use crate::supervisor::{Action, Event, History, Supervisor};
 use crate::ui::Screen;
-use crate::ui::sentence::Level;
+use crate::ui::sentence::{self, Level};
 
 /// How long the manager lives on to revoke a lease that nothing hangs on any more.
 const FAREWELL: Duration = Duration::from_secs(2);
@@ -34,22 +34,7 @@ pub fn run(config: RunConfig) -> Ending {
     };
     let began = Began::now();
     let manage = |manager: Manager| manage(&config, report.as_ref(), began, manager);
-    let manager_died = |death: ManagerDeath| {
-        let outcome = if death.started {
-            Outcome::Lost(crate::outcome::Loss::ManagerDied)
-        } else {
-            Outcome::Defect("the manager process died before the command ran".to_owned())
-        };
-        let history = History::default();
-        conclude(
-            &config,
-            report.as_ref(),
-            began,
-            &history,
-            death.started,
-            &outcome,
-        )
-    };
+    let manager_died = |death: ManagerDeath| manager_died(&config, report.as_ref(), began, &death);
     match crate::process::supervise(invocation, manage, manager_died) {
         Ok(ending) => ending,
         Err(error) => {
@@ -57,6 +42,33 @@ pub fn run(config: RunConfig) -> Ending {
             refuse(&config, &Outcome::Unavailable(why))
         }
     }
+}
+
+/// The front's account of a run whose manager died; the tree is dead, the lock is left to its TTL.
+fn manager_died(
+    config: &RunConfig,
+    report: Option<&ReportFile>,
+    began: Began,
+    death: &ManagerDeath,
+) -> Ending {
+    let outcome = match (death.started, death.overdue) {
+        (false, _) => Outcome::Defect("the manager process died before the command ran".to_owned()),
+        (true, false) => Outcome::Lost(Loss::ManagerDied),
+        (true, true) => Outcome::Lost(Loss::ManagerFrozen),
+    };
+    if !death.survivors.is_empty() {
+        let name = config.wanted.name.clone();
+        let text = format!(
+            "{name}: cannot be killed and run on although the lock is lost: {}; end them by hand",
+            sentence::leftovers(&death.survivors)
+        );
+        Screen::new(name, config.talk).note(Level::Error, "survivors", &text);
+    }
+    let history = History {
+        command: death.ended,
+        ..History::default()
+    };
+    conclude(config, report, began, &history, death.started, &outcome)
 }
 
 /// The instants that a report counts from: on both clocks, for one is for arithmetic, the other for people.
@@ -198,7 +210,7 @@ impl Loop<'_> {
         for remark in connection.remarks() {
             self.screen.note(Level::Debug, "remark", &remark);
         }
-        for ability in crate::process::abilities() {
+        for ability in abilities::abilities() {
             self.screen.note(Level::Debug, "ability", &ability);
         }
     }
@@ -208,9 +220,8 @@ impl Loop<'_> {
         if leftovers.is_empty() {
             return;
         }
-        let names: Vec<String> = leftovers.iter().map(ToString::to_string).collect();
         let name = &self.config.wanted.name;
-        let names = names.join(", ");
+        let names = sentence::leftovers(&leftovers);
         let (event, text) = if killed {
             let text =
                 format!("{name}: cannot be killed, so the lock is kept: {names}; end them by hand");

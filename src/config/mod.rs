@@ -85,7 +85,7 @@ impl RunConfig {
         let connection = connection::resolve(&layers)?;
         let program = program_name(&argv);
         let plan = Plan {
-            program: program.clone(),
+            program: argv[0].to_string_lossy().into_owned(),
             lock_path: format!("{}{name}", connection.prefix),
             enclosing: enclosing(inherited),
             kill_after: settings.kill_after,

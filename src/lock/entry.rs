@@ -92,7 +92,7 @@ impl Entry {
 
 /// `text` cut to a bounded length, with everything escaped that could move a cursor, change a colour, break
 /// a line or turn the reading direction.
-fn harmless(text: &str) -> String {
+pub fn harmless(text: &str) -> String {
     let mut shown = String::new();
     for character in text.chars().take(TEXT_CHARACTERS_MAX) {
         let invisible = matches!(

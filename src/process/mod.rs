@@ -1,43 +1,192 @@
-//! The processes around the command. (stub)
+//! The processes around the command: who they are, and who dies of what.
+//!
+//! ```text
+//!  shell, cron, systemd, a CI runner
+//!    └─ front     (F)  the pid that everybody knows: terminal, signals, exit status       front.rs
+//!        └─ witness (W)  sleeps; compares notes on signals; kills when nobody else does    witness.rs
+//!            └─ manager (M)  a session of its own; tokio, the lock service, the decisions  manager.rs
+//!                └─ command (C)  a stub until the lock is held, then what was typed        stub.rs
+//! ```
+//! F, W and C share the process group that the shell made, so the terminal treats them as one job.
+//!
+//! Each of F, W and M is a subreaper (prctl(2), PR_SET_CHILD_SUBREAPER): whichever of them is left has the
+//! whole tree below it, and `waitpid` answering ECHILD is the kernel's word that nobody of it is alive.
+//! The time by which the tree has to be dead stands in a page of memory that they share (page.rs).
+//!
+//! | what happens                  | who notices              | what becomes of the tree                    |
+//! |-------------------------------|--------------------------|---------------------------------------------|
+//! | F is killed                   | M: its socket ends       | M kills it and gives the lock back          |
+//! | W is killed                   | M: a pipe ends           | the same                                    |
+//! | M is killed                   | C: PR_SET_PDEATHSIG;     | C dies with M, F and W kill the rest        |
+//! |                               | F, W: socket, SIGCHLD    |                                             |
+//! | M is frozen                   | F: the deadline          | F kills M, W and the tree                   |
+//! | F is frozen                   | nobody needs to          | M goes on; without F's word nothing starts  |
+//! | F and M are frozen or killed  | W: the deadline, SIGCHLD | W kills it                                  |
+//! | the machine sleeps too long   | the timers of all three  | dead within milliseconds of waking          |
+//!
+//! What holds everywhere here:
+//! - Every fork happens before any thread exists, so ordinary code may run after it (fork(2)), and
+//!   PR_SET_PDEATHSIG, which follows the *thread* that forked, follows a thread that never ends.
+//! - Nobody signals a process that may have been reaped: a child of ours by its number, since it stays
+//!   ours until we reap it; any other by a pidfd, after its start time was compared.
+//! - Nothing on the way to a kill waits for the lock service, the terminal or another process.
+//!
+//! Reading order: this page, front.rs, manager.rs, stub.rs, witness.rs; then kill.rs and tree.rs (find, kill
+//! and reap), page.rs and link.rs (what they tell each other), signals.rs, terminal.rs, inherited.rs,
+//! cgroup.rs, title.rs, abilities.rs.
 #![expect(unsafe_code, reason = "the only folder with unsafe code")]
 
+pub mod abilities;
+mod cgroup;
+mod front;
+mod inherited;
+mod kill;
+mod link;
+mod manager;
+mod page;
 pub mod readiness;
-use crate::{clock::Instant, outcome::Ending, supervisor::Event};
-use std::ffi::OsString;
+mod signals;
+mod stub;
+mod terminal;
+mod title;
+mod tree;
+mod witness;
+
+use std::ffi::{CString, OsString};
+use std::io;
+use std::os::unix::ffi::OsStringExt;
+
+use nix::sys::prctl;
+
+use crate::outcome::{Ended, Ending};
+use crate::process::cgroup::Leaf;
+use crate::process::front::{Front, Verdict};
+use crate::process::inherited::Inherited;
+use crate::process::kill::Spared;
+use crate::process::link::Link;
+use crate::process::page::Page;
+
+pub use manager::Manager;
+pub use signals::end;
+pub use tree::{Leftover, Obstacle};
+
+/// What to execute.
+#[derive(Clone, Debug)]
 pub struct Invocation {
+    /// The program and its arguments; for `-c` it is `/bin/sh`, `-c` and the string.
     pub argv: Vec<OsString>,
+    /// What [`Manager::stop`] sends: the number of `--kill-signal`.
     pub kill_signal: i32,
 }
+
+/// What is known when the manager died without saying how the run ended. The tree is dead, except for
+/// `survivors`.
+#[derive(Clone, Debug)]
 pub struct ManagerDeath {
+    /// The command had been started.
     pub started: bool,
+    /// It had ended by itself, like this, before the manager died.
+    pub ended: Option<Ended>,
+    /// The manager was alive but let the deadline pass (frozen, starved), so the front killed it.
+    pub overdue: bool,
+    /// Processes of the tree that could not be killed.
+    pub survivors: Vec<Leftover>,
 }
-pub struct Manager {}
-pub fn abilities() -> Vec<String> {
-    vec![]
+
+/// What all the processes know from the start.
+struct Common {
+    inherited: Inherited,
+    page: &'static Page,
+    leaf: Option<Leaf>,
+    front: i32,
+    argv: Vec<CString>,
+    kill_signal: i32,
 }
-pub fn die_of(signal: i32) -> i32 {
-    128 + signal
-}
+
+/// Splits into the processes and guards the command until its end.
+///
+/// Must be called while there is one thread. In the manager process it calls `manage`, which makes its own
+/// tokio runtime; in the front process it watches, and calls `manager_died` only if the manager died
+/// without saying how to end. It returns in both of these processes, with what [`end`] takes; the others
+/// end in here. Descriptors without FD_CLOEXEC are taken for inherited ones: the command gets them, the
+/// other processes close them, and 0 and 1 become /dev/null there.
+///
+/// # Errors
+/// When the processes cannot be made: nothing was started, and `manage` was not called.
 pub fn supervise(
-    _: Invocation,
+    invocation: Invocation,
     manage: impl FnOnce(Manager),
-    _: impl FnOnce(ManagerDeath) -> Ending,
-) -> std::io::Result<Ending> {
-    manage(Manager {});
-    Ok(Ending::Status(0))
+    manager_died: impl FnOnce(ManagerDeath) -> Ending,
+) -> io::Result<Ending> {
+    let argv = c_strings(invocation.argv)?;
+    abilities::require()?;
+    let inherited = Inherited::take()?;
+    prctl::set_child_subreaper(true)?;
+    let common = Common {
+        inherited,
+        page: Page::share()?,
+        leaf: Leaf::make(),
+        front: std::process::id() as i32,
+        argv,
+        kill_signal: invocation.kill_signal,
+    };
+    let strangers = kill::children();
+    let (front_to_manager, manager_to_front) = Link::pair()?;
+    let (front_to_witness, witness_to_front) = Link::pair()?;
+    match fork()? {
+        Fork::Parent(witness) => {
+            let spared = Spared {
+                strangers,
+                helper: Some(witness),
+            };
+            drop((manager_to_front, witness_to_front));
+            let front = Front::new(common, front_to_manager, front_to_witness, spared)?;
+            match front.guard() {
+                Verdict::Finished(ending) => Ok(ending),
+                Verdict::NotSplit(error) => Err(error),
+                Verdict::ManagerDied(death) => Ok(manager_died(death)),
+            }
+        }
+        Fork::Child => {
+            drop((front_to_manager, front_to_witness));
+            let manager = witness::split(common, witness_to_front, manager_to_front);
+            let page = manager.page();
+            manage(manager);
+            // The front knows already; this process only has to go.
+            Ok(page.ending().unwrap_or(Ending::Status(70)))
+        }
+    }
 }
-impl Manager {
-    pub async fn next(&mut self) -> Event {
-        std::future::pending().await
+
+/// The two sides of a fork.
+enum Fork {
+    /// The process that forked, with the pid of its child.
+    Parent(i32),
+    Child,
+}
+
+/// Makes a copy of this process.
+fn fork() -> io::Result<Fork> {
+    // SAFETY: there is one thread (see `supervise`), so no lock is held by a thread that the child lacks,
+    // and the child may go on as any process.
+    #[expect(clippy::disallowed_methods, reason = "only this folder forks")]
+    match unsafe { nix::unistd::fork() }? {
+        nix::unistd::ForkResult::Parent { child } => Ok(Fork::Parent(child.as_raw())),
+        nix::unistd::ForkResult::Child => Ok(Fork::Child),
     }
-    pub fn prepare(&mut self) {}
-    pub fn start(&mut self, _: &[(OsString, OsString)]) {}
-    pub fn publish(&mut self, _: Instant) {}
-    pub fn stop(&mut self) {}
-    pub fn kill(&mut self) {}
-    pub fn leave(&mut self) {}
-    pub fn leftovers(&self) -> Vec<String> {
-        vec![]
+}
+
+/// Ends a process that is neither the front nor the manager: nothing to flush, nobody to tell.
+fn leave(status: i32) -> ! {
+    // SAFETY: _exit(2) takes any number and runs no code of ours.
+    unsafe { libc::_exit(status) }
+}
+
+fn c_strings(argv: Vec<OsString>) -> io::Result<Vec<CString>> {
+    if argv.is_empty() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "no command"));
     }
-    pub fn finish(&mut self, _: Ending) {}
+    argv.into_iter()
+        .map(|argument| CString::new(argument.into_vec()).map_err(io::Error::from))
+        .collect()
 }

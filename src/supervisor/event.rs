@@ -46,8 +46,6 @@ pub enum Event {
     },
     /// One attempt to renew, or to read the queue, failed; nothing is proved.
     Failed(Trouble),
-    /// The lock service answered something, so it can be reached.
-    Reached,
     /// Proof that what we had is no longer ours.
     Gone(Loss),
     /// Everything of ours is out of the store.
@@ -60,7 +58,7 @@ pub enum Event {
     FrontReady,
     /// The command was executed.
     Started,
-    /// The command could not be executed: the errno.
+    /// The command could not be executed, and no process is left of the attempt: the errno.
     NotStarted(i32),
     /// The command ended; processes that it started may be left.
     Ended(Ended),

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use nix::errno::Errno;
+
 use crate::clock::Instant;
 use crate::lock::lease::Lease;
 use crate::outcome::{Ended, Loss, Outcome};
@@ -113,8 +115,9 @@ impl Supervisor {
             Event::NotStarted(errno) => {
                 if self.phase == Phase::Starting {
                     let outcome = self.not_started(errno);
-                    let name_at = now + NAME_LEFTOVERS_AFTER;
-                    self.phase = Phase::Draining { outcome, name_at };
+                    self.release(now, After::Finish(outcome));
+                } else {
+                    self.on_empty(now);
                 }
             }
             Event::Ended(ended) => self.on_ended(now, ended),
@@ -124,11 +127,12 @@ impl Supervisor {
 
     fn not_started(&self, errno: i32) -> Outcome {
         let program = &self.plan.program;
-        let error = std::io::Error::from_raw_os_error(errno);
-        if error.kind() == std::io::ErrorKind::NotFound {
+        let errno = Errno::from_raw(errno);
+        if errno == Errno::ENOENT {
             Outcome::NotFound(format!("{program}: command not found"))
         } else {
-            Outcome::NotExecutable(format!("{program} cannot be executed: {error}"))
+            let why = errno.desc();
+            Outcome::NotExecutable(format!("{program} cannot be executed: {why}"))
         }
     }
 

@@ -51,7 +51,7 @@ pub enum OnLeftover {
 /// How long a run may take for what, fixed before it starts.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// The command's name, for messages.
+    /// The command as it was typed, for messages.
     pub program: String,
     /// The lock's keys without the last segment: with a cluster, it tells one lock from all others.
     pub lock_path: String,
@@ -198,7 +198,7 @@ impl Supervisor {
             Event::FrontStopped | Event::FrontContinued | Event::FrontGone => {
                 self.on_front(now, &event);
             }
-            Event::Renewed { .. } | Event::Failed(_) | Event::Reached => {
+            Event::Renewed { .. } | Event::Failed(_) => {
                 self.on_lease(now, event);
             }
             Event::Gone(loss) => self.on_gone(now, loss),
@@ -249,6 +249,7 @@ impl Supervisor {
     }
 
     /// The lease as it is believed now.
+    #[cfg(test)]
     pub const fn lease(&self) -> Option<&Lease> {
         self.lease.as_ref()
     }

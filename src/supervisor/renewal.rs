@@ -113,7 +113,7 @@ impl Supervisor {
                 self.start_if_ready(now);
             }
             Event::Failed(trouble) => self.on_failed(now, trouble),
-            _ => self.reachable(),
+            _ => {}
         }
     }
 

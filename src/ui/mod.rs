@@ -12,7 +12,7 @@ pub mod table;
 // The live line.
 mod waiting;
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::time::Duration;
 
 use serde_json::json;
@@ -51,7 +51,7 @@ impl Screen {
         }
         if let Message::Waiting(queue) = message
             && self.talk.format == LogFormat::Text
-            && stderr().is_terminal()
+            && WaitingLine::can_be_drawn()
         {
             let line = WaitingLine::new(self.name.clone(), queue.clone());
             self.hide_waiting();

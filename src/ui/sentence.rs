@@ -2,7 +2,9 @@
 
 use jiff::{SpanRound, Timestamp, Unit};
 
+use crate::lock::entry::harmless;
 use crate::lock::name::LockName;
+use crate::process::{Leftover, Obstacle};
 use crate::supervisor::{Holder, Message, Queue};
 
 /// How much a message matters.
@@ -110,6 +112,30 @@ pub fn elapsed(since: &str, wall: Timestamp) -> Option<String> {
         .largest(Unit::Day)
         .days_are_24_hours();
     Some(format!("{:#}", span.round(round).ok()?))
+}
+
+/// How many processes are named before the rest is only counted.
+const NAMED_MAX: usize = 5;
+
+/// `sleep (4711), cp (4712, uninterruptible) and 3 more`
+pub fn leftovers(left: &[Leftover]) -> String {
+    let names: Vec<String> = left.iter().take(NAMED_MAX).map(leftover).collect();
+    let more = match left.len().saturating_sub(NAMED_MAX) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    format!("{}{more}", names.join(", "))
+}
+
+fn leftover(left: &Leftover) -> String {
+    let why = match left.obstacle {
+        None => "",
+        Some(Obstacle::OtherUser) => ", of another user",
+        Some(Obstacle::Uninterruptible) => ", uninterruptible",
+        Some(Obstacle::Traced) => ", held by a debugger",
+    };
+    // A process names itself as it likes.
+    format!("{} ({}{why})", harmless(&left.comm), left.pid)
 }
 
 fn ordinal(number: usize) -> String {

@@ -148,6 +148,8 @@ fn parsing_stops_at_the_name() {
         &["job", "--", "sh", "-c", "x -y"],
         &["--", "job", "sh", "-c", "x -y"],
         &["-w", "3", "job", "sh", "-c", "x -y"],
+        &["-w3", "job", "sh", "-c", "x -y"],
+        &["-w3", "-E0", "--ttl=9", "job", "--", "sh", "-c", "x -y"],
     ] {
         assert_eq!(argv(words), ["sh", "-c", "x -y"], "{words:?}");
     }
@@ -200,6 +202,8 @@ fn what_cannot_be_meant_is_refused() {
         &["--endpoints", "http://a/b", "job", "cmd"],
         &["--prefix", "//", "job", "cmd"],
         &["job", ""],
+        &["-Z", "job", "cmd"],
+        &["--no-such-option", "job", "cmd"],
     ] {
         refused(words);
     }

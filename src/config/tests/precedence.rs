@@ -132,7 +132,7 @@ fn a_named_configuration_stands_in_place_of_the_users_and_the_systems() {
     let config = machine
         .run(&["--config", "mine.toml", "job", "cmd"])
         .expect("accepted");
-    assert_eq!(config.wanted.prefix.as_str(), "/leasehold/");
+    assert_eq!(config.wanted.prefix.to_string(), "/leasehold/");
     assert_eq!(config.wanted.ttl.as_secs(), 60);
     assert_eq!(config.wanted.entry.lock_delay_ms, 5000);
     let machine = machine.variable("LEASEHOLD_CONFIG", "/other.toml");

@@ -1,0 +1,73 @@
+//! What this machine lets us do, and what still holds where it does not.
+
+use std::io;
+
+use nix::sys::prctl;
+
+use crate::process::{cgroup, kill, tree};
+
+/// One line for each ability that the processes use, for `-v` and `doctor`.
+pub fn abilities() -> Vec<String> {
+    let line = |has: bool, with: &str, without: &str| {
+        if has {
+            with.to_owned()
+        } else {
+            without.to_owned()
+        }
+    };
+    vec![
+        line(
+            prctl::get_child_subreaper().is_ok(),
+            "subreaper: the kernel says when nobody of the command's tree is left",
+            "no subreaper: refused, since nobody could say when the command's tree is gone",
+        ),
+        line(
+            proc_is_ours(),
+            "/proc: processes are found at any depth",
+            "no /proc of our own pid namespace: refused, since grandchildren could not be found",
+        ),
+        line(
+            kill::lists_children(),
+            "/proc/PID/task/TID/children: a flat tree is killed without a scan",
+            "no /proc/PID/task/TID/children: every round of killing scans /proc, which takes milliseconds",
+        ),
+        line(
+            tree::pidfd_open(std::process::id() as i32).is_ok(),
+            "pidfd: a signal cannot hit a process that took over a pid",
+            "no pidfd (before Linux 5.3, or a seccomp filter): pids are compared with start times before each signal",
+        ),
+        line(
+            cgroup::delegated().is_some(),
+            "cgroup.kill: fork bombs and processes of other users are killed at once",
+            "no delegated cgroup: a fork bomb takes longer to kill, and processes of other users are waited for",
+        ),
+    ]
+}
+
+/// Refuses where the promise could not be kept.
+pub fn require() -> io::Result<()> {
+    if proc_is_ours() {
+        return Ok(());
+    }
+    Err(io::Error::new(
+        io::ErrorKind::Unsupported,
+        "/proc is not mounted, or is that of another pid namespace: the command's processes could not be found and stopped",
+    ))
+}
+
+/// Whether /proc is mounted, and shows the pid namespace that we are in.
+fn proc_is_ours() -> bool {
+    std::fs::read_link("/proc/self")
+        .is_ok_and(|own| own.as_os_str() == std::process::id().to_string().as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_machine_is_good_enough() {
+        assert!(require().is_ok());
+        assert_eq!(abilities().len(), 5);
+    }
+}

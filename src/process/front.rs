@@ -1,0 +1,364 @@
+//! F, the front: the pid that shell, cron and systemd know. It passes signals on, stops and continues with the
+//! job, ends as the run ends, and guards the command against a manager that is dead or frozen.
+//!
+//! One thread, one loop, no tokio; whenever it wakes, it looks at the deadline first.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use crate::clock::{Alarm, Instant, now};
+use crate::outcome::Ending;
+use crate::process::kill::{Spared, kill_all, reap};
+use crate::process::link::{Link, Message, Reach, Received};
+use crate::process::page::Phase;
+use crate::process::signals::{self, Arrived, Signals};
+use crate::process::terminal::Terminal;
+use crate::process::{Common, ManagerDeath, inherited, tree};
+
+/// How long after the deadline F acts: long enough for M to have done it.
+const PATIENCE: Duration = Duration::from_millis(75);
+/// How often F looks whether there is a deadline by now, between its permission to start and the start.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// How long F waits for W to say that it got the same signal. Whoever signals processes one by one, as systemd
+/// does, is done by then.
+const WITNESS_TIME: Duration = Duration::from_millis(15);
+/// How long F waits for a W that does not answer. Then the signal is passed on: rather twice than never.
+const WITNESS_TIME_MAX: Duration = Duration::from_millis(250);
+/// How long a signal of W's is remembered.
+const SEEN_TIME: Duration = Duration::from_millis(200);
+/// How long F kills before it reports those that cannot be killed.
+const GIVE_UP_AFTER: Duration = Duration::from_secs(5);
+
+/// How the guarding ended.
+pub enum Verdict {
+    /// M said so.
+    Finished(Ending),
+    /// The processes could not be made; nobody is left of them.
+    NotSplit(io::Error),
+    /// M died, or let the deadline pass; F killed what was left.
+    ManagerDied(ManagerDeath),
+}
+
+/// What F knows.
+pub struct Front {
+    common: Common,
+    manager: Link,
+    /// None once W is dead.
+    witness: Option<Link>,
+    signals: Signals,
+    alarm: Alarm,
+    terminal: Option<Terminal>,
+    /// Children that we had before, of the shell that executed us; and W.
+    spared: Spared,
+    /// Let a command start.
+    ready: bool,
+    undecided: Vec<Undecided>,
+    seen: Vec<(Arrived, Instant)>,
+    questions: i32,
+    /// Somebody continued us in this turn of the loop.
+    continued: bool,
+    /// W could not be split, for this errno.
+    refusal: Option<i32>,
+}
+
+/// A signal that was sent to us: to us alone, or to our whole group?
+struct Undecided {
+    arrived: Arrived,
+    since: Instant,
+    /// The number of the question that W was asked.
+    question: Option<i32>,
+}
+
+impl Front {
+    pub fn new(common: Common, manager: Link, witness: Link, spared: Spared) -> io::Result<Self> {
+        inherited::release_descriptors()?;
+        Ok(Self {
+            common,
+            manager,
+            witness: Some(witness),
+            signals: Signals::all()?,
+            alarm: Alarm::new()?,
+            terminal: Terminal::open(),
+            spared,
+            ready: false,
+            undecided: Vec::new(),
+            seen: Vec::new(),
+            questions: 0,
+            continued: false,
+            refusal: None,
+        })
+    }
+
+    /// Guards until the end of the run.
+    pub fn guard(mut self) -> Verdict {
+        loop {
+            if let Some(verdict) = self.check_deadline() {
+                return verdict;
+            }
+            self.alarm.set(self.next_look());
+            self.wait();
+            if let Some(verdict) = self.check_deadline() {
+                return verdict;
+            }
+            self.continued = false;
+            self.read_signals();
+            self.read_witness();
+            self.settle();
+            if let Some(verdict) = self.read_manager() {
+                return verdict;
+            }
+        }
+    }
+
+    fn check_deadline(&mut self) -> Option<Verdict> {
+        let at = self.common.page.guard_at(PATIENCE)?;
+        (now() >= at).then(|| self.take_over(true))
+    }
+
+    /// When there is something to do even if nobody says anything.
+    fn next_look(&self) -> Option<Instant> {
+        let guard_at = self.common.page.guard_at(PATIENCE);
+        // Until there is a deadline: M tells nobody when it sets the first one.
+        let look_at =
+            (self.ready && guard_at.is_none() && !self.is_over()).then(|| now() + LOOK_EVERY);
+        let settle_at = self.undecided.iter().map(Undecided::next).min();
+        [guard_at, look_at, settle_at].into_iter().flatten().min()
+    }
+
+    fn is_over(&self) -> bool {
+        self.common.page.phase() == Phase::Empty
+    }
+
+    fn wait(&self) {
+        let mut fds = vec![
+            PollFd::new(self.signals.as_fd(), PollFlags::POLLIN),
+            PollFd::new(self.alarm.as_fd(), PollFlags::POLLIN),
+            PollFd::new(self.manager.as_fd(), PollFlags::POLLIN),
+        ];
+        if let Some(witness) = &self.witness {
+            fds.push(PollFd::new(witness.as_fd(), PollFlags::POLLIN));
+        }
+        let _ = poll(&mut fds, PollTimeout::NONE);
+    }
+
+    fn read_manager(&mut self) -> Option<Verdict> {
+        loop {
+            match self.manager.receive() {
+                Received::Message(Message::Finish { ending, killed }) => {
+                    if killed && let Some(terminal) = &self.terminal {
+                        terminal.repair();
+                    }
+                    return Some(Verdict::Finished(ending));
+                }
+                Received::Message(Message::Ready) => self.get_ready(),
+                Received::Message(Message::CommandStopped { signal, group }) => {
+                    // Without a terminal nobody watches for stopped jobs.
+                    if self.continued {
+                        // Old news, if we were stopped along with the command and it was continued along with us.
+                        self.manager.send(Message::StillStopped);
+                    } else if let Some(terminal) = &mut self.terminal {
+                        terminal.stop_like(signal, group);
+                        return None;
+                    }
+                }
+                Received::Message(Message::NotSplit(errno)) => {
+                    return Some(self.not_split(errno));
+                }
+                Received::Message(_) => {}
+                Received::Nothing => return None,
+                Received::End => {
+                    // What W said before it went, taking M's end of the socket along.
+                    self.read_witness();
+                    return Some(self.manager_ended());
+                }
+            }
+        }
+    }
+
+    fn manager_ended(&mut self) -> Verdict {
+        match (self.refusal, self.common.page.ending()) {
+            (Some(errno), _) => self.not_split(errno),
+            (None, Some(ending)) => Verdict::Finished(ending),
+            (None, None) => self.take_over(false),
+        }
+    }
+
+    /// Allows the start, now that F and W will look after the command.
+    fn get_ready(&mut self) {
+        self.ready = true;
+        if let Some(terminal) = &mut self.terminal {
+            terminal.remember();
+        }
+        if let Some(witness) = &self.witness {
+            witness.send(Message::Watch);
+        }
+        self.manager.send(Message::Go);
+    }
+
+    fn read_signals(&mut self) {
+        while let Some(arrived) = self.signals.next() {
+            self.take(arrived);
+        }
+    }
+
+    fn take(&mut self, arrived: Arrived) {
+        let Arrived { signal, sender, .. } = arrived;
+        self.continued |= signal == libc::SIGCONT;
+        if signal == libc::SIGCHLD {
+            reap(|_, _| {});
+        } else if sender == std::process::id() as i32 {
+            // Our own, as the SIGPIPE of a message that nobody reads.
+        } else if signal == libc::SIGCONT && sender == self.common.page.manager() {
+            // M woke us because the command was continued.
+        } else if signals::stops(signal) && self.common.page.phase() != Phase::Running {
+            self.stop_alone(signal);
+        } else if arrived.from_terminal {
+            self.pass(arrived, Reach::Terminal);
+        } else if arrived.from_kernel || self.witness.is_none() {
+            self.pass(arrived, Reach::Front);
+        } else if let Some(at) = self.seen.iter().position(|(seen, _)| same(*seen, arrived)) {
+            self.seen.remove(at);
+            self.pass(arrived, Reach::Group);
+        } else {
+            self.undecided.push(Undecided {
+                arrived,
+                since: now(),
+                question: None,
+            });
+        }
+    }
+
+    fn pass(&self, arrived: Arrived, reach: Reach) {
+        self.manager.send(Message::Signal {
+            signal: arrived.signal,
+            sender: arrived.sender,
+            reach,
+        });
+    }
+
+    /// Stops while there is no command that could. M goes on waiting in the queue for us.
+    fn stop_alone(&mut self, signal: i32) {
+        if self.common.inherited.ignores(signal) {
+            return;
+        }
+        self.manager.send(Message::FrontStopped);
+        signals::stop_self(signal);
+        self.manager.send(Message::FrontContinued);
+    }
+
+    fn read_witness(&mut self) {
+        while let Some(witness) = &self.witness {
+            match witness.receive() {
+                Received::Message(Message::Seen { signal, sender }) => self.take_seen(Arrived {
+                    signal,
+                    sender,
+                    from_terminal: false,
+                    from_kernel: false,
+                }),
+                Received::Message(Message::Answer(number)) => self.take_answer(number),
+                Received::Message(Message::NotSplit(errno)) => self.refusal = Some(errno),
+                Received::Message(_) => {}
+                Received::Nothing => return,
+                // M sees it as well, and has the tree killed.
+                Received::End => self.witness = None,
+            }
+        }
+    }
+
+    fn take_seen(&mut self, seen: Arrived) {
+        match self
+            .undecided
+            .iter()
+            .position(|undecided| same(undecided.arrived, seen))
+        {
+            Some(at) => {
+                let undecided = self.undecided.remove(at);
+                self.pass(undecided.arrived, Reach::Group);
+            }
+            None => self.seen.push((seen, now())),
+        }
+    }
+
+    /// W has told of everything it got: what it has not told of was for us alone.
+    fn take_answer(&mut self, number: i32) {
+        let (settled, open) = std::mem::take(&mut self.undecided)
+            .into_iter()
+            .partition(|undecided| undecided.question.is_some_and(|asked| asked <= number));
+        self.undecided = open;
+        self.pass_all(settled);
+    }
+
+    fn pass_all(&self, settled: Vec<Undecided>) {
+        for undecided in settled {
+            self.pass(undecided.arrived, Reach::Front);
+        }
+    }
+
+    /// Asks W about signals that it has had time to tell of, and stops waiting for an answer in the end.
+    fn settle(&mut self) {
+        let now = now();
+        self.seen.retain(|(_, since)| now.since(*since) < SEEN_TIME);
+        let silent = self.witness.is_none();
+        let (settled, mut open): (Vec<_>, Vec<_>) = std::mem::take(&mut self.undecided)
+            .into_iter()
+            .partition(|undecided| silent || now.since(undecided.since) >= WITNESS_TIME_MAX);
+        for undecided in &mut open {
+            if undecided.question.is_none() && now.since(undecided.since) >= WITNESS_TIME {
+                self.questions += 1;
+                undecided.question = Some(self.questions);
+                if let Some(witness) = &self.witness {
+                    witness.send(Message::Ask(self.questions));
+                }
+            }
+        }
+        self.undecided = open;
+        self.pass_all(settled);
+    }
+
+    /// M is dead, or has missed the deadline: kills everybody below us, W and M as well.
+    fn take_over(&mut self, overdue: bool) -> Verdict {
+        // Taken first: M and W may set it on their way out.
+        let (started, ended) = (self.common.page.started(), self.common.page.ended());
+        let leaf = self.common.leaf.as_ref();
+        let gone = kill_all(leaf, &self.spared, &self.signals, GIVE_UP_AFTER);
+        if let Some(leaf) = leaf {
+            leaf.remove();
+        }
+        if started && let Some(terminal) = &self.terminal {
+            terminal.repair();
+        }
+        let survivors = if gone {
+            Vec::new()
+        } else {
+            tree::leftovers(&self.spared.strangers)
+        };
+        Verdict::ManagerDied(ManagerDeath {
+            started,
+            ended,
+            overdue,
+            survivors,
+        })
+    }
+
+    fn not_split(&mut self, errno: i32) -> Verdict {
+        self.take_over(false);
+        Verdict::NotSplit(io::Error::from_raw_os_error(errno))
+    }
+}
+
+impl Undecided {
+    /// When something is to be done about it.
+    fn next(&self) -> Instant {
+        match self.question {
+            None => self.since + WITNESS_TIME,
+            Some(_) => self.since + WITNESS_TIME_MAX,
+        }
+    }
+}
+
+fn same(one: Arrived, other: Arrived) -> bool {
+    (one.signal, one.sender) == (other.signal, other.sender)
+}
