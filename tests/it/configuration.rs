@@ -4,6 +4,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
+use crate::harness::pty::Terminal;
+
 /// A home folder; nothing else of the machine is seen but /etc.
 struct Home(tempfile::TempDir);
 
@@ -173,6 +175,67 @@ fn without_a_terminal_a_missing_password_is_refused_with_the_ways_to_give_it() {
     let run = home.leasehold(&["run", "--user", "me", "job", "true"], &[]);
     assert_eq!(status(&run), Some(78));
     assert!(stderr(&run).contains("--password-file"), "{}", stderr(&run));
+}
+
+#[test]
+fn on_a_terminal_the_password_is_asked_for_and_not_shown() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_leasehold"));
+    // Nobody listens there: what comes after the password does not matter here.
+    command
+        .args([
+            "run",
+            "--user",
+            "me",
+            "--endpoints",
+            "127.0.0.1:1",
+            "--connect-timeout",
+            "0.1",
+        ])
+        .args(["job", "true"])
+        .env_clear();
+    let mut terminal = Terminal::start(command);
+    terminal.expect("leasehold: password of me");
+    terminal.press("s3cret\r");
+    // Nothing stands between.
+    terminal.expect(" for etcd: \r\nleasehold: job: ");
+    assert_eq!(terminal.wait().code(), Some(69));
+}
+
+#[test]
+fn ctrl_c_at_the_question_ends_by_its_signal_and_the_terminal_shows_again_what_is_typed() {
+    let mut command = Command::new("bash");
+    command
+        .args(["--norc", "--noprofile", "-i"])
+        .env_clear()
+        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+        .env("LEASEHOLD", env!("CARGO_BIN_EXE_leasehold"));
+    let mut shell = Terminal::start(command);
+    shell.press("$LEASEHOLD run --user me job true\r");
+    shell.expect("for etcd: ");
+    shell.press("s3cr\x03");
+    shell.press("echo status $((1000 + $?)) $(stty -a | grep -ow -- -echo)end\r");
+    shell.expect("status 1130 end\r\n");
+    shell.press("exit 0\r");
+    assert_eq!(shell.wait().code(), Some(0));
+}
+
+#[test]
+fn a_variable_that_is_no_text_is_refused() {
+    use std::os::unix::ffi::OsStrExt;
+    let output = Command::new(env!("CARGO_BIN_EXE_leasehold"))
+        .args(["run", "job", "true"])
+        .env(
+            "LEASEHOLD_CACERT",
+            std::ffi::OsStr::from_bytes(&[0x2f, 0xff]),
+        )
+        .output()
+        .expect("leasehold runs");
+    assert_eq!(status(&output), Some(78));
+    assert!(
+        stderr(&output).contains("LEASEHOLD_CACERT"),
+        "{}",
+        stderr(&output)
+    );
 }
 
 #[test]
