@@ -88,7 +88,7 @@ fn text_of(output: Output) -> String {
 fn is_installed(shell: &str) -> bool {
     let found = Command::new(shell).arg("-c").arg("exit 0").output().is_ok();
     if !found {
-        println!("{shell} is not installed: nothing is tested");
+        eprintln!("{shell} is not installed: nothing is tested");
     }
     found
 }
