@@ -32,6 +32,8 @@ use crate::supervisor::Event;
 const KILL_AT_ONCE: Duration = Duration::from_millis(5);
 /// How long [`Manager::finish`] kills what must not be there any more.
 const FINISH_KILL: Duration = Duration::from_secs(1);
+/// How often M looks whether a front that does not answer is stopped. SIGSTOP gives it no time to say so.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// The processes, from where they are managed. Lives in the manager process.
 pub struct Manager {
@@ -54,6 +56,10 @@ pub struct Manager {
     /// The command was killed, or what it left.
     killed: bool,
     front_gone_told: bool,
+    /// When to look after a front that was asked whether a command may be started.
+    look_at: Option<Instant>,
+    /// It was told to be stopped, before a command runs.
+    front_stopped: bool,
     events: VecDeque<Event>,
     /// Made by the first wait, inside a tokio runtime.
     waits: Option<Waits>,
@@ -83,7 +89,8 @@ enum Wake {
     Children,
     Failure,
     WitnessGone,
-    Round,
+    /// It is time for something.
+    Time,
 }
 
 /// The descriptors, watched by tokio.
@@ -92,7 +99,7 @@ struct Waits {
     children: Readiness<OwnedFd>,
     failure: Readiness<OwnedFd>,
     witness: Readiness<OwnedFd>,
-    round: Timer,
+    time: Timer,
 }
 
 /// Becomes the manager, after forking the stub.
@@ -132,7 +139,9 @@ fn make(common: Common, front: &Link, witness: &OwnedFd) -> io::Result<Parts> {
     setsid()?;
     crate::process::title::set(c"lock-manager");
     let mut common = common;
-    common.leaf = common.leaf.take().filter(|leaf| leaf.adopt(command));
+    if let Some(leaf) = common.leaf.take_if(|leaf| !leaf.adopt(command)) {
+        leaf.remove();
+    }
     inherited::release_descriptors()?;
     Ok(Parts {
         common,
@@ -169,6 +178,8 @@ impl Parts {
             killing: None,
             killed: false,
             front_gone_told: false,
+            look_at: None,
+            front_stopped: false,
             events: VecDeque::new(),
             waits: None,
         }
@@ -191,7 +202,7 @@ impl Manager {
                     self.witness = None;
                     self.tell_front_gone();
                 }
-                Wake::Round => self.kill_round(),
+                Wake::Time => self.take_time(),
             }
         }
     }
@@ -200,6 +211,7 @@ impl Manager {
     /// `FrontReady`.
     pub fn prepare(&mut self) {
         self.tell_front(Message::Ready);
+        self.look_at = Some(now() + LOOK_EVERY);
     }
 
     /// Lets the stub become the command, with these variables in addition. Answered by `Started` or
@@ -304,7 +316,8 @@ impl Manager {
         if self.waits.is_none() {
             self.waits = Some(self.watch().expect("the kernel watches five descriptors"));
         }
-        let next_round = self.killing.as_ref().map(Killing::round_at);
+        let round_at = self.killing.as_ref().map(Killing::round_at);
+        let next = [round_at, self.look_at].into_iter().flatten().min();
         let starting = matches!(self.state, State::Starting);
         let Self {
             front,
@@ -330,7 +343,7 @@ impl Manager {
             _ = waits.witness.read(|fd| is_readable(fd).then_some(())), if witness.is_some() => {
                 Wake::WitnessGone
             }
-            () = waits.round.reached(next_round) => Wake::Round,
+            () = waits.time.reached(next) => Wake::Time,
         }
     }
 
@@ -343,24 +356,45 @@ impl Manager {
             children: Readiness::new(self.children.try_clone()?)?,
             failure: Readiness::new(self.failure.as_fd().try_clone_to_owned()?)?,
             witness: Readiness::new(witness.unwrap_or_else(gone)?)?,
-            round: Timer::new()?,
+            time: Timer::new()?,
         })
+    }
+
+    fn take_time(&mut self) {
+        if self.killing.is_some() {
+            self.kill_round();
+        }
+        if self.look_at.is_some_and(|at| now() >= at) {
+            self.look_at = Some(now() + LOOK_EVERY);
+            if tree::is_stopped(self.common.front) {
+                self.note_front(Event::FrontStopped);
+            }
+        }
+    }
+
+    /// Tells that the front was stopped, or goes on, if that is news and no command runs that would be, too.
+    fn note_front(&mut self, event: Event) {
+        let stopped = event == Event::FrontStopped;
+        if self.front_stopped != stopped && !self.common.page.started() {
+            self.front_stopped = stopped;
+            self.events.push_back(event);
+        }
     }
 
     fn read_front(&mut self, received: Received) {
         match received {
-            Received::Message(Message::Go) => self.events.push_back(Event::FrontReady),
+            Received::Message(Message::Go) => {
+                self.look_at = None;
+                self.note_front(Event::FrontContinued);
+                self.events.push_back(Event::FrontReady);
+            }
             Received::Message(Message::Signal {
                 signal,
                 sender,
                 reach,
             }) => self.take_signal(signal, sender, reach),
-            Received::Message(Message::FrontStopped) if !self.common.page.started() => {
-                self.events.push_back(Event::FrontStopped);
-            }
-            Received::Message(Message::FrontContinued) if !self.common.page.started() => {
-                self.events.push_back(Event::FrontContinued);
-            }
+            Received::Message(Message::FrontStopped) => self.note_front(Event::FrontStopped),
+            Received::Message(Message::FrontContinued) => self.note_front(Event::FrontContinued),
             Received::Message(Message::StillStopped) => {
                 self.read_children();
                 self.tell_stopped();
@@ -368,6 +402,7 @@ impl Manager {
             Received::Message(_) | Received::Nothing => {}
             Received::End => {
                 self.front = None;
+                self.look_at = None;
                 self.tell_front_gone();
             }
         }

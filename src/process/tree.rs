@@ -132,6 +132,11 @@ impl Process {
     }
 }
 
+/// Whether a process is stopped by a signal.
+pub fn is_stopped(pid: i32) -> bool {
+    Process::read(pid).is_some_and(|process| process.is_stopped())
+}
+
 /// The descendants of a process, the nearest first. What is forked while /proc is read can be missing: callers
 /// that need all of them repeat.
 pub fn descendants(root: i32) -> Vec<Process> {
