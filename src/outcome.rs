@@ -34,6 +34,8 @@ pub enum Loss {
     EndedTooLate,
     /// leasehold's own manager process was killed or crashed while the command ran.
     ManagerDied,
+    /// It was stopped or starved, and had not renewed the lease in time.
+    ManagerFrozen,
 }
 
 impl fmt::Display for Loss {
@@ -52,6 +54,9 @@ impl fmt::Display for Loss {
                 )
             }
             Self::ManagerDied => write!(f, "leasehold's manager process was killed"),
+            Self::ManagerFrozen => {
+                write!(f, "leasehold's manager process was stopped for too long")
+            }
         }
     }
 }
@@ -66,6 +71,7 @@ impl Loss {
             Self::KeyOverwritten => "key-overwritten",
             Self::EndedTooLate => "ended-too-late",
             Self::ManagerDied => "manager-died",
+            Self::ManagerFrozen => "manager-frozen",
         }
     }
 }
@@ -85,7 +91,7 @@ pub enum Outcome {
     MaxRuntime,
     /// Somebody else holds the lock; the status is that of `--conflict-exit-code`.
     Busy {
-        /// Who, as far as it is known: already escaped for a terminal.
+        /// Who, as far as it is known; harmless text.
         holder: Option<String>,
         /// `--conflict-exit-code`.
         status: u8,
@@ -274,6 +280,18 @@ pub const fn exit_status_table() -> &'static [ExitStatusRow] {
         row("70", "a defect in leasehold", "unknown"),
     ];
     ROWS
+}
+
+/// The table as `leasehold run --help` shows it.
+pub fn exit_status_help() -> String {
+    let mut help = "Exit status (and whether the command ran):\n".to_owned();
+    for row in exit_status_table() {
+        help.push_str(&format!(
+            "  {:<8} {} ({})\n",
+            row.status, row.meaning, row.ran
+        ));
+    }
+    help
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! What a contender says about itself: the JSON value of its entry and of its run marker.
 //!
 //! It is for people. Admission needs only the order of the keys, so an entry that is foreign, broken, of a
-//! newer version or a megabyte large still counts: as one exclusive entry of unknown origin. Text that comes
-//! from other hosts is bounded here and escaped in `ui/`.
+//! newer version or a megabyte large still counts: as one exclusive entry of unknown origin. Text from other
+//! hosts is bounded and made harmless right where it is parsed, so that no later code can forget it.
 //!
 //! The command's arguments are never in it: they may hold secrets.
 
@@ -84,12 +84,29 @@ impl Entry {
             &mut self.queued,
         ];
         for text in texts.into_iter().chain(self.held.as_mut()) {
-            if let Some((end, _)) = text.char_indices().nth(TEXT_CHARACTERS_MAX) {
-                text.truncate(end);
-            }
+            *text = harmless(text);
         }
         self
     }
+}
+
+/// `text` cut to a bounded length, with everything escaped that could move a cursor, change a colour, break
+/// a line or turn the reading direction.
+pub fn harmless(text: &str) -> String {
+    let mut shown = String::new();
+    for character in text.chars().take(TEXT_CHARACTERS_MAX) {
+        let invisible = matches!(
+            character,
+            // Zero-width and bidirectional controls (Unicode TR 36, section 2.6), and the line separators.
+            '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}'
+        );
+        if character.is_control() || invisible {
+            shown.extend(character.escape_unicode());
+        } else {
+            shown.push(character);
+        }
+    }
+    shown
 }
 
 /// How long a successor waits after the holder that left this marker has vanished.
@@ -146,13 +163,27 @@ mod tests {
         assert_eq!(lock_delay(&entry().to_json()), Duration::from_secs(2));
     }
 
+    #[test]
+    fn text_from_other_hosts_cannot_play_tricks_on_a_terminal() {
+        let hostile = Entry {
+            reason: "\u{1b}]0;pwned\u{7}\r\nfree\u{202e}".to_owned(),
+            ..entry()
+        };
+        let read = Entry::parse(&hostile.to_json()).expect("ours");
+        assert_eq!(
+            read.reason,
+            "\\u{1b}]0;pwned\\u{7}\\u{d}\\u{a}free\\u{202e}"
+        );
+    }
+
     proptest! {
         #[test]
         fn any_bytes_are_read_without_a_panic_and_bounded(value in prop::collection::vec(any::<u8>(), 0..200), host in ".{0,400}") {
             let _ = Entry::parse(&value);
             let long = Entry { host, ..entry() };
             let read = Entry::parse(&long.to_json()).expect("ours");
-            prop_assert!(read.host.chars().count() <= TEXT_CHARACTERS_MAX);
+            prop_assert!(read.host.chars().count() <= TEXT_CHARACTERS_MAX * 10);
+            prop_assert!(!read.host.chars().any(char::is_control));
         }
     }
 }

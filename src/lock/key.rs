@@ -66,11 +66,6 @@ impl fmt::Display for Prefix {
 }
 
 impl Prefix {
-    /// The prefix as it stands in keys.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
     /// What all entries of `name` begin with, the last `/` included. Keys of other locks begin with it
     /// too: see [`Prefix::last_segment`].
     pub fn entries(&self, name: &LockName) -> String {
@@ -151,7 +146,7 @@ mod tests {
             ("/l", "/l/"),
             ("team/locks", "team/locks/"),
         ] {
-            assert_eq!(text.parse::<Prefix>().expect(text).as_str(), prefix);
+            assert_eq!(text.parse::<Prefix>().expect(text).to_string(), prefix);
         }
         for text in ["", "/", "//", "/a//b", "/~run/", "/a b/", "/a\n/", "/a,b/"] {
             assert!(text.parse::<Prefix>().is_err(), "{text:?}");

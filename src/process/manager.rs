@@ -281,11 +281,6 @@ impl Manager {
         tree::leftovers(&[])
     }
 
-    /// The pid that everybody knows.
-    pub fn front_pid(&self) -> i32 {
-        self.common.front
-    }
-
     /// Tells the front how to end, which it does at once. Afterwards nobody guards anything, and this process
     /// holds nothing that others wait for; it may live on for a moment to tidy up.
     pub fn finish(&mut self, ending: Ending) {

@@ -4,6 +4,9 @@
 //! reports facts and never decides: every bound in time comes with the action, as an instant.
 //! A service is started inside the manager's tokio runtime and reports through one channel.
 
+// The service on an etcd cluster.
+pub mod etcd;
+
 use std::time::Duration;
 
 use crate::lock::entry::Entry;
@@ -50,4 +53,20 @@ pub struct InspectedEntry {
     pub remaining: Option<Duration>,
     /// What it says about itself, where it is ours.
     pub entry: Option<Entry>,
+}
+
+/// The names of all locks that somebody holds or waits for: a placeholder until the etcd service has it.
+///
+/// # Errors
+/// What stood in the way.
+#[expect(
+    clippy::unused_async,
+    reason = "the etcd service's own function takes its place"
+)]
+pub async fn names(
+    _connection: &etcd::Connection,
+    _prefix: &Prefix,
+    _give_up_at: crate::clock::Instant,
+) -> Result<Vec<LockName>, crate::supervisor::Trouble> {
+    Ok(Vec::new())
 }

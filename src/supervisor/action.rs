@@ -56,6 +56,8 @@ pub enum Action {
     // For the user.
     /// Say something.
     Say(Message),
+    /// Take the waiting line off the terminal: the command, or the shell, writes there now.
+    HideWaiting,
     /// The run is over.
     Finish(Outcome),
 }

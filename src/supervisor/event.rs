@@ -3,6 +3,7 @@
 //! This is one half of the seam; the other is [`super::Action`]. A lock service or a process layer is
 //! whatever turns actions into events.
 
+use std::fmt;
 use std::time::Duration;
 
 use crate::clock::Instant;
@@ -45,8 +46,6 @@ pub enum Event {
     },
     /// One attempt to renew, or to read the queue, failed; nothing is proved.
     Failed(Trouble),
-    /// The lock service answered something, so it can be reached.
-    Reached,
     /// Proof that what we had is no longer ours.
     Gone(Loss),
     /// Everything of ours is out of the store.
@@ -59,7 +58,7 @@ pub enum Event {
     FrontReady,
     /// The command was executed.
     Started,
-    /// The command could not be executed: the errno.
+    /// The command could not be executed, and no process is left of the attempt: the errno.
     NotStarted(i32),
     /// The command ended; processes that it started may be left.
     Ended(Ended),
@@ -119,6 +118,42 @@ pub enum Holder {
     /// It went while we looked.
     #[default]
     Unknown,
+}
+
+impl Holder {
+    /// Whether two readings show the same holder.
+    pub fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Known(one), Self::Known(two)) => {
+                one.host == two.host && one.pid == two.pid && one.queued == two.queued
+            }
+            (one, two) => one == two,
+        }
+    }
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Known(entry) => {
+                write!(f, "{}@{}", entry.user, entry.host)?;
+                if entry.reason.is_empty() {
+                    Ok(())
+                } else {
+                    write!(f, " (\"{}\")", entry.reason)
+                }
+            }
+            Self::Foreign { id, leased: true } => {
+                write!(f, "an entry that is not leasehold's (lease {id})")
+            }
+            Self::Foreign { id, leased: false } => write!(
+                f,
+                "an entry without a lease ({id}), which stays until somebody deletes it"
+            ),
+            Self::Vanished => write!(f, "a holder that vanished; its lock delay is not over"),
+            Self::Unknown => write!(f, "somebody who could not be read"),
+        }
+    }
 }
 
 /// Why something could not be done.

@@ -1,7 +1,413 @@
-//! Decisions. (Being written.)
+//! Decisions: `(now, Event) -> Actions`. Pure: it knows no tokio, no etcd, no process, and reads no clock.
+//!
+//! Decisions that matter:
+//! - After any wake-up `now` is compared with the deadlines first, and only then the event is looked at. So a
+//!   command whose end is *seen* at or after `stop_at` was lost, whenever it really ended: uncertain is lost.
+//! - The tree is stopped first and the lock released after. `Release` is emitted in one function, which is
+//!   entered only from phases without a tree, or by `Empty`.
+//! - The first cause of an ending stays, except that a loss replaces all others: its status is the one that a
+//!   script must see.
+//! - A renewal that succeeds while the command is being stopped does not start it again: it has had its TERM.
+//!
+//! ```text
+//! Enqueueing ─▶ Waiting ─▶ Preparing ─▶ Starting ─▶ Running ─▶ Draining ─▶ Releasing ─▶ Done
+//!     ▲  ▲         │ │         │            │          │           │           ▲
+//!     │  └─────────┘ └▶ Parked │            └──────────┴─▶ Stopping ┤           │
+//!     └────────────────────────┘  place lost                └▶ Killing ────────┘
+//! ```
 
 pub mod action;
 pub mod event;
+// Getting the lock.
+mod queueing;
+// Keeping the lease.
+mod renewal;
+// Holding it while a tree of processes lives.
+mod guarding;
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+use crate::clock::Instant;
+use crate::lock::lease::Lease;
+use crate::outcome::{Ended, Loss, Outcome};
+use renewal::Renewal;
 
 pub use action::{Action, Message};
 pub use event::{Event, Holder, Place, Queue, Trouble, TroubleKind};
+
+/// What to do with processes that outlive the command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnLeftover {
+    /// Hold the lock until they end by themselves.
+    Wait,
+    /// Stop them: TERM, grace, KILL.
+    Kill,
+    /// Let them live outside the lock.
+    Leave,
+}
+
+/// How long a run may take for what, fixed before it starts.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The command as it was typed, for messages.
+    pub program: String,
+    /// The lock's keys without the last segment: with a cluster, it tells one lock from all others.
+    pub lock_path: String,
+    /// The locks that enclosing runs hold, each `<cluster>:<lock path>`.
+    pub enclosing: Vec<String>,
+    /// The time between TERM and KILL.
+    pub kill_after: Duration,
+    /// Give up waiting after this long.
+    pub wait: Option<Duration>,
+    /// Give up looking for a working service after this long.
+    pub connect_timeout: Duration,
+    /// Stop the command this long after acquisition.
+    pub max_runtime: Option<Duration>,
+    /// What to do with processes that outlive the command.
+    pub on_leftover: OnLeftover,
+    /// The exit status when the lock is busy.
+    pub conflict_status: u8,
+}
+
+/// When things happened, for the report.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct History {
+    /// Our place, the last one if there were several.
+    pub place: Option<Place>,
+    /// When the lock was ours.
+    pub admitted_at: Option<Instant>,
+    /// When the command was executed.
+    pub started_at: Option<Instant>,
+    /// When the command's end was seen.
+    pub ended_at: Option<Instant>,
+    /// How it ended.
+    pub command: Option<Ended>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Phase {
+    /// No place in the queue yet; an answer is due by the instant.
+    Enqueueing { answer_by: Instant },
+    /// In the queue.
+    Waiting,
+    /// The place was given up because we are stopped.
+    Parked,
+    /// Admitted; the front process has been asked whether a command may be started.
+    Preparing { read_revision: i64, ready: bool },
+    /// The command is being executed.
+    Starting,
+    /// It runs.
+    Running,
+    /// It ended by itself; processes that it left may live.
+    Draining { outcome: Outcome, name_at: Instant },
+    /// Everything was asked to end.
+    Stopping { outcome: Outcome, kill_at: Instant },
+    /// Everything is being killed.
+    Killing { outcome: Outcome, name_at: Instant },
+    /// No process is left; the lock is being given back.
+    Releasing { after: After, answer_by: Instant },
+    /// Finished.
+    Done,
+}
+
+/// What follows a release.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum After {
+    Finish(Outcome),
+    Park,
+}
+
+/// Whether the front process runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Front {
+    Alive,
+    /// Stopped, by Ctrl-Z or so, since then.
+    Stopped(Instant),
+    Gone,
+}
+
+/// How much later than asked for an answer may come before it is taken for lost.
+const ANSWER_SLACK: Duration = Duration::from_secs(1);
+
+/// One run's state.
+#[derive(Debug)]
+pub struct Supervisor {
+    plan: Plan,
+    phase: Phase,
+    /// When the run began: `--wait` counts from here.
+    began_at: Instant,
+    lease: Option<Lease>,
+    renewal: Renewal,
+    front: Front,
+    /// Since when the service has not answered, and how that showed.
+    unreachable: Option<(Instant, Trouble)>,
+    /// Whether the service has ever answered.
+    reached: bool,
+    /// What the user was last told about the queue, and when.
+    told: Option<(Queue, Instant)>,
+    /// Whether somebody was ahead of us.
+    waited: bool,
+    history: History,
+    actions: Vec<Action>,
+}
+
+impl Supervisor {
+    /// A run that begins now, and the first things to do.
+    #[must_use]
+    pub fn begin(plan: Plan, now: Instant) -> (Self, Vec<Action>) {
+        let mut supervisor = Self {
+            plan,
+            phase: Phase::Done,
+            began_at: now,
+            lease: None,
+            renewal: Renewal::default(),
+            front: Front::Alive,
+            unreachable: None,
+            reached: false,
+            told: None,
+            waited: false,
+            history: History::default(),
+            actions: Vec::new(),
+        };
+        supervisor.enqueue(now);
+        let actions = std::mem::take(&mut supervisor.actions);
+        (supervisor, actions)
+    }
+
+    /// Takes in one fact and says what to do, in this order.
+    #[must_use]
+    pub fn handle_event(&mut self, now: Instant, event: Event) -> Vec<Action> {
+        if matches!(event, Event::Ended(_)) {
+            self.check_late_end(now);
+        }
+        self.check_deadlines(now);
+        if self.phase != Phase::Done {
+            self.take_in(now, event);
+            // The event may have led to a phase whose deadline has passed already.
+            self.check_deadlines(now);
+            self.schedule_renewal(now);
+        }
+        std::mem::take(&mut self.actions)
+    }
+
+    fn take_in(&mut self, now: Instant, event: Event) {
+        match event {
+            Event::Tick => {}
+            Event::FrontStopped | Event::FrontContinued | Event::FrontGone => {
+                self.on_front(now, &event);
+            }
+            Event::Renewed { .. } | Event::Failed(_) => {
+                self.on_lease(now, event);
+            }
+            Event::Gone(loss) => self.on_gone(now, loss),
+            Event::Signal(signal) => self.on_signal(now, signal),
+            Event::Released | Event::NotReleased(_) => self.on_released(now, event),
+            Event::Enqueued { .. }
+            | Event::Waiting(_)
+            | Event::Admitted { .. }
+            | Event::Busy(_)
+            | Event::NotEnqueued(_)
+            | Event::FrontReady => self.on_queue(now, event),
+            Event::Started | Event::NotStarted(_) | Event::Ended(_) | Event::Empty => {
+                self.on_process(now, event);
+            }
+        }
+    }
+
+    /// The next instant at which time alone changes something; never in a finished run.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        let lease = self.lease.as_ref();
+        let stop_at = lease.map(Lease::stop_at);
+        let wait_until = self.plan.wait.map(|wait| self.began_at + wait);
+        let phase = match &self.phase {
+            Phase::Enqueueing { answer_by } => earliest([Some(*answer_by), wait_until]),
+            Phase::Waiting => {
+                earliest([wait_until, self.unreachable_until(), self.stopped_until()])
+            }
+            Phase::Parked => wait_until,
+            Phase::Preparing { .. } => earliest([stop_at, self.stopped_until()]),
+            Phase::Starting | Phase::Running => earliest([stop_at, self.runtime_until()]),
+            Phase::Draining { name_at, .. } => {
+                earliest([stop_at, self.runtime_until(), Some(*name_at)])
+            }
+            Phase::Stopping { kill_at, outcome } => {
+                let lost = matches!(outcome, Outcome::Lost(_));
+                earliest([Some(*kill_at), stop_at.filter(|_| !lost)])
+            }
+            Phase::Killing { name_at, .. } => Some(*name_at),
+            Phase::Releasing { answer_by, .. } => Some(*answer_by),
+            Phase::Done => return None,
+        };
+        earliest([phase, self.renewal_due()])
+    }
+
+    /// What happened when.
+    pub const fn history(&self) -> &History {
+        &self.history
+    }
+
+    /// The lease as it is believed now.
+    #[cfg(test)]
+    pub const fn lease(&self) -> Option<&Lease> {
+        self.lease.as_ref()
+    }
+
+    fn check_deadlines(&mut self, now: Instant) {
+        self.check_renewal(now);
+        match &self.phase {
+            Phase::Enqueueing { .. } | Phase::Waiting | Phase::Parked | Phase::Preparing { .. } => {
+                self.check_queueing(now);
+            }
+            Phase::Starting
+            | Phase::Running
+            | Phase::Draining { .. }
+            | Phase::Stopping { .. }
+            | Phase::Killing { .. } => self.check_guarding(now),
+            Phase::Releasing { answer_by, .. } if *answer_by <= now => {
+                let trouble = Trouble {
+                    kind: TroubleKind::Unreachable,
+                    detail: "no answer in time".to_owned(),
+                };
+                self.on_released(now, Event::NotReleased(trouble));
+            }
+            Phase::Releasing { .. } | Phase::Done => {}
+        }
+    }
+
+    fn on_front(&mut self, now: Instant, event: &Event) {
+        match event {
+            Event::FrontStopped => {
+                self.front = Front::Stopped(now);
+                self.act(Action::HideWaiting);
+            }
+            Event::FrontContinued => {
+                self.front = Front::Alive;
+                // Say where we stand again: the terminal was somebody else's in between.
+                self.told = None;
+                if self.phase == Phase::Parked {
+                    self.enqueue(now);
+                }
+            }
+            _ => {
+                self.front = Front::Gone;
+                match self.phase {
+                    Phase::Enqueueing { .. }
+                    | Phase::Waiting
+                    | Phase::Parked
+                    | Phase::Preparing { .. } => {
+                        self.release(now, After::Finish(Outcome::FrontKilled))
+                    }
+                    Phase::Releasing { .. } | Phase::Done => {}
+                    _ => self.kill(now, Outcome::FrontKilled),
+                }
+            }
+        }
+    }
+
+    fn on_gone(&mut self, now: Instant, loss: Loss) {
+        match self.phase {
+            Phase::Waiting | Phase::Preparing { .. } => self.enqueue_again(now, loss.to_string()),
+            Phase::Starting
+            | Phase::Running
+            | Phase::Draining { .. }
+            | Phase::Stopping { .. }
+            | Phase::Killing { .. } => {
+                // Somebody else may hold the lock already: no grace, and nothing left to renew.
+                self.renewal.cease();
+                self.kill(now, Outcome::Lost(loss));
+            }
+            // Nothing of ours is there, or nothing that still matters.
+            Phase::Enqueueing { .. } | Phase::Parked | Phase::Releasing { .. } | Phase::Done => {}
+        }
+    }
+
+    fn on_signal(&mut self, now: Instant, signal: i32) {
+        match &self.phase {
+            Phase::Enqueueing { .. } | Phase::Waiting | Phase::Parked | Phase::Preparing { .. } => {
+                self.release(now, After::Finish(Outcome::Interrupted(signal)));
+            }
+            Phase::Draining { outcome, .. } => {
+                let outcome = outcome.clone();
+                let why = format!("signal {signal}");
+                self.stop(now, outcome, why);
+            }
+            // Asked a second time: no more grace.
+            Phase::Stopping { outcome, .. } if self.history.command.is_some() => {
+                let outcome = outcome.clone();
+                self.kill(now, outcome);
+            }
+            Phase::Releasing { after, .. } => {
+                // Whoever asks again does not want to wait for the lock service.
+                let again = matches!(after, After::Finish(Outcome::Interrupted(_)) | After::Park);
+                if again || self.history.command.is_some() {
+                    let detail = format!("stopped by signal {signal}");
+                    let kind = TroubleKind::Unreachable;
+                    self.on_released(now, Event::NotReleased(Trouble { kind, detail }));
+                }
+            }
+            // The process layer passes it on to the command.
+            Phase::Starting
+            | Phase::Running
+            | Phase::Stopping { .. }
+            | Phase::Killing { .. }
+            | Phase::Done => {}
+        }
+    }
+
+    /// Gives the lock back. Only entered when no process of a tree can be alive.
+    fn release(&mut self, now: Instant, after: After) {
+        let patience = match &after {
+            After::Finish(_) if self.history.command.is_some() => self.plan.connect_timeout,
+            // Nothing ran: nobody who interrupts a waiting run wants to wait much longer.
+            After::Finish(_) | After::Park => self.plan.connect_timeout.min(Duration::from_secs(2)),
+        };
+        // Once the lease has run out by itself there is nothing left to give back.
+        let enough = self.lease.map_or(now + patience, |lease| {
+            lease.expires_at().max(now + ANSWER_SLACK)
+        });
+        let give_up_at = (now + patience).min(enough);
+        self.renewal.cease();
+        self.act(Action::HideWaiting);
+        self.act(Action::Release { give_up_at });
+        self.phase = Phase::Releasing {
+            after,
+            answer_by: give_up_at + ANSWER_SLACK,
+        };
+    }
+
+    fn on_released(&mut self, now: Instant, event: Event) {
+        let Phase::Releasing { after, .. } = &self.phase else {
+            return;
+        };
+        let after = after.clone();
+        if let Event::NotReleased(trouble) = event {
+            self.act(Action::Say(Message::NotReleased(trouble)));
+        }
+        self.lease = None;
+        match after {
+            After::Finish(outcome) => self.finish(outcome),
+            After::Park => {
+                self.phase = Phase::Parked;
+                if self.front == Front::Alive {
+                    self.enqueue(now);
+                }
+            }
+        }
+    }
+
+    fn finish(&mut self, outcome: Outcome) {
+        self.act(Action::HideWaiting);
+        self.act(Action::Finish(outcome));
+        self.phase = Phase::Done;
+    }
+
+    fn act(&mut self, action: Action) {
+        self.actions.push(action);
+    }
+}
+
+fn earliest<const N: usize>(instants: [Option<Instant>; N]) -> Option<Instant> {
+    instants.into_iter().flatten().min()
+}

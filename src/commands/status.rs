@@ -1,0 +1,154 @@
+//! `leasehold status NAME`: who holds the lock, who waits, how long the lease still lives.
+
+use std::fmt::Write;
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use crate::cli::StatusArgs;
+use crate::clock;
+use crate::config::{self, Inherited};
+use crate::inherited::resolved;
+use crate::lock::name::LockName;
+use crate::outcome::{BUSY_STATUS, Ending, Outcome};
+use crate::service::etcd::{Connection, inspect};
+use crate::service::{InspectedEntry, Inspection};
+use crate::supervisor::TroubleKind;
+use crate::ui::{self, sentence};
+
+/// The version of the JSON object.
+const VERSION: u32 = 1;
+
+/// Runs the subcommand.
+pub fn status(args: &StatusArgs, inherited: &Inherited) -> Ending {
+    match inspected(args, inherited) {
+        Ok(inspection) => show(args, &inspection),
+        Err(outcome) => {
+            let why = match &outcome {
+                Outcome::Unavailable(why) | Outcome::Denied(why) => format!("{}: {why}", args.name),
+                Outcome::Usage(why) | Outcome::Configuration(why) => why.clone(),
+                other => other.sentence(&args.name).unwrap_or_default(),
+            };
+            ui::complain(&why);
+            outcome.ending()
+        }
+    }
+}
+
+fn inspected(args: &StatusArgs, inherited: &Inherited) -> Result<Inspection, Outcome> {
+    let settings = resolved(inherited, |inherited| {
+        config::connection(&args.connection, inherited)
+    })?;
+    let connection = Connection {
+        endpoints: settings
+            .endpoints
+            .iter()
+            .map(|e| e.url().to_owned())
+            .collect(),
+    };
+    let give_up_at = clock::now() + settings.connect_timeout;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .enable_time()
+        .build()
+        .map_err(|error| Outcome::Unavailable(format!("no event loop: {error}")))?;
+    let inspecting = inspect(&connection, &settings.prefix, &args.name, give_up_at);
+    let tasks = tokio::task::LocalSet::new();
+    tasks
+        .block_on(&runtime, inspecting)
+        .map_err(|trouble| match trouble.kind {
+            TroubleKind::Denied => Outcome::Denied(trouble.detail),
+            TroubleKind::Unreachable | TroubleKind::Refused => Outcome::Unavailable(trouble.detail),
+        })
+}
+
+/// The status says whether the lock is held only with `-q`: without it, showing is all that was asked for.
+fn show(args: &StatusArgs, inspection: &Inspection) -> Ending {
+    if args.quiet {
+        let held = !inspection.entries.is_empty();
+        return Ending::Status(if held { BUSY_STATUS } else { 0 });
+    }
+    let text = if args.json {
+        format!("{}\n", json(&args.name, inspection))
+    } else {
+        people(&args.name, inspection, clock::wall())
+    };
+    ui::print(&text)
+}
+
+fn people(name: &LockName, inspection: &Inspection, wall: Timestamp) -> String {
+    let mut text = String::new();
+    match inspection.entries.split_first() {
+        None if inspection.vanished.is_empty() => {
+            let _ = writeln!(text, "{name} is free");
+        }
+        None => {
+            let _ = writeln!(
+                text,
+                "{name} is free after the lock delay of a holder that vanished"
+            );
+        }
+        Some((holder, waiters)) => {
+            let _ = writeln!(text, "{name} is held by {}", person(holder, wall));
+            for (index, waiter) in waiters.iter().enumerate() {
+                let _ = writeln!(text, "  {:>3}. {}", index + 1, person(waiter, wall));
+            }
+        }
+    }
+    text
+}
+
+fn person(entry: &InspectedEntry, wall: Timestamp) -> String {
+    let lease = match (entry.lease, entry.remaining) {
+        (Some(_), Some(remaining)) => format!("lease {}s left", remaining.as_secs()),
+        (Some(_), None) => "lease unknown".to_owned(),
+        (None, _) => "no lease: stays until its key is deleted".to_owned(),
+    };
+    let token = entry.token;
+    let Some(known) = &entry.entry else {
+        return format!("an entry that is not leasehold's (token {token}, {lease})");
+    };
+    let since = sentence::elapsed(known.since(), wall)
+        .map(|elapsed| format!(" for {elapsed}"))
+        .unwrap_or_default();
+    let reason = match known.reason.as_str() {
+        "" => String::new(),
+        reason => format!(", \"{reason}\""),
+    };
+    format!(
+        "{}@{}{since}: {} (pid {}{reason}; token {token}, {lease})",
+        known.user, known.host, known.program, known.pid
+    )
+}
+
+fn json(name: &LockName, inspection: &Inspection) -> Value {
+    let mut entries = inspection.entries.iter().map(entry_json);
+    let holder = entries.next();
+    json!({
+        "version": VERSION,
+        "lock": name.as_str(),
+        "cluster": inspection.cluster.to_string(),
+        "held": holder.is_some(),
+        "holder": holder,
+        "waiters": entries.collect::<Vec<Value>>(),
+        "vanished": inspection.vanished.len(),
+    })
+}
+
+fn entry_json(entry: &InspectedEntry) -> Value {
+    let known = entry.entry.as_ref();
+    json!({
+        "key": entry.key,
+        "token": entry.token,
+        "lease": entry.lease.map(|lease| format!("{lease:x}")),
+        "remaining_s": entry.remaining.map(|remaining| remaining.as_secs()),
+        "limit": known.map(|entry| entry.limit),
+        "host": known.map(|entry| &entry.host),
+        "user": known.map(|entry| &entry.user),
+        "pid": known.map(|entry| entry.pid),
+        "program": known.map(|entry| &entry.program),
+        "reason": known.map(|entry| &entry.reason),
+        "queued": known.map(|entry| &entry.queued),
+        "held": known.map(|entry| entry.held.as_ref()),
+    })
+}

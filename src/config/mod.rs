@@ -1,0 +1,152 @@
+//! What the program needs: command line > environment > file > default, checked once. Pure: what the process
+//! inherited comes in as [`Inherited`], and what else is needed from outside is asked for.
+//!
+//! ```text
+//!  setting        the one table: names, kinds, defaults
+//!  inherited      what comes from outside, and what is still needed
+//!   └ file        one config.toml
+//!      └ layers   who says what, in the order in which they are believed
+//!         ├ connection   endpoints, prefix; with tls and login
+//!         ├ run_settings what files may say about a run, also per lock
+//!         └ shown        everything, for people
+//! ```
+
+pub mod connection;
+pub mod duration;
+pub mod endpoint;
+pub mod file;
+pub mod inherited;
+pub mod layers;
+pub mod login;
+pub mod run_settings;
+pub mod secret;
+pub mod setting;
+pub mod shown;
+pub mod signal;
+pub mod tls;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::cli::{LogFormat, RunArgs};
+use crate::lock::entry::Entry;
+use crate::outcome::Outcome;
+use crate::service::Wanted;
+use crate::supervisor::Plan;
+pub use connection::{Connection, connection};
+pub use inherited::{Inherited, Unresolved};
+use layers::Layers;
+use run_settings::RunSettings;
+
+/// How to talk to the user.
+#[derive(Clone, Copy, Debug)]
+pub struct Talk {
+    /// How messages are written.
+    pub format: LogFormat,
+    /// `-q`.
+    pub quiet: bool,
+    /// `-v`.
+    pub verbose: bool,
+}
+
+/// Everything that `leasehold run` runs on.
+#[derive(Clone, Debug)]
+pub struct RunConfig {
+    /// The lock, and what others are told about us.
+    pub wanted: Wanted,
+    /// What to execute: the program and its arguments.
+    pub argv: Vec<OsString>,
+    /// Asks the command to end.
+    pub kill_signal: i32,
+    /// How to reach the lock service.
+    pub connection: Connection,
+    /// How long what may take.
+    pub plan: Plan,
+    /// Where the outcome is written.
+    pub report: Option<PathBuf>,
+    /// How to talk to the user.
+    pub talk: Talk,
+}
+
+impl RunConfig {
+    /// Checks what was typed and inherited.
+    ///
+    /// # Errors
+    /// What is still needed from outside; or [`Outcome::Usage`] or [`Outcome::Configuration`], with the
+    /// sentence for the user.
+    pub fn resolve(args: &RunArgs, inherited: &Inherited) -> Result<Self, Unresolved> {
+        let (name, argv) = args.name_and_command().map_err(Outcome::Usage)?;
+        let typed = [&args.settings.typed, &args.connection.typed];
+        let layers = Layers::gather(&typed, Some(&name), inherited)?;
+        let settings = RunSettings::resolve(&layers)?;
+        let connection = connection::resolve(&layers)?;
+        let program = program_name(&argv);
+        let plan = Plan {
+            program: argv[0].to_string_lossy().into_owned(),
+            lock_path: format!("{}{name}", connection.prefix),
+            enclosing: enclosing(inherited),
+            kill_after: settings.kill_after,
+            wait: settings.wait.filter(|wait| !wait.is_zero()),
+            connect_timeout: connection.connect_timeout,
+            max_runtime: settings.max_runtime,
+            on_leftover: settings.on_leftover,
+            conflict_status: settings.conflict_status,
+        };
+        let entry = Entry {
+            v: Entry::VERSION,
+            limit: 1,
+            host: inherited.host.clone(),
+            user: inherited.user.clone(),
+            pid: inherited.pid,
+            program,
+            reason: settings.reason,
+            queued: inherited.wall.clone(),
+            held: None,
+            lock_delay_ms: settings.lock_delay.as_millis() as u64,
+        };
+        let nonblock = args.nonblock || settings.wait == Some(Duration::ZERO);
+        let wanted = Wanted {
+            name: name.clone(),
+            prefix: connection.prefix.clone(),
+            ttl: settings.ttl,
+            nonblock,
+            entry,
+        };
+        Ok(Self {
+            wanted,
+            argv,
+            kill_signal: settings.kill_signal,
+            connection,
+            plan,
+            report: args.report.clone(),
+            talk: Talk {
+                format: args.log_format,
+                quiet: args.quiet,
+                verbose: args.verbose,
+            },
+        })
+    }
+}
+
+/// The command's file name, without its folder: what others are told.
+fn program_name(argv: &[OsString]) -> String {
+    let path = argv.first().map(PathBuf::from).unwrap_or_default();
+    path.file_name().map_or_else(
+        || path.to_string_lossy().into_owned(),
+        |name| name.to_string_lossy().into_owned(),
+    )
+}
+
+/// The variable that lists the locks of all enclosing runs, so that none waits for itself.
+pub const ENCLOSING: &str = "LEASEHOLD_ENCLOSING";
+
+fn enclosing(inherited: &Inherited) -> Vec<String> {
+    inherited
+        .variable(ENCLOSING)
+        .map(|list| list.split(',').map(str::to_owned).collect())
+        .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests;

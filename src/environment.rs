@@ -1,0 +1,159 @@
+//! The variables the command gets. They always override what was inherited: locks nest, and `etcdctl lock`
+//! hands the inner command the outer lock's token. Pure.
+//!
+//! No name here means something else as a setting, so that a `leasehold` inside the command needs no options
+//! and reads no wrong ones.
+
+use std::ffi::OsString;
+
+use crate::config::tls::Tls;
+use crate::config::{Connection, ENCLOSING, RunConfig};
+use crate::lock::token::{Mode, joined, sequencer};
+use crate::supervisor::Place;
+
+/// One variable that the command gets.
+pub struct Exported {
+    /// Its name.
+    pub name: &'static str,
+    /// What it holds, for the documentation.
+    pub meaning: &'static str,
+}
+
+/// Every variable that the command gets, as documented.
+pub const EXPORTED: &[Exported] = &[
+    exported(
+        "LEASEHOLD_TOKEN",
+        "the fencing token: the create_revision of the lock's key",
+    ),
+    exported("LEASEHOLD_LOCK_NAME", "NAME"),
+    exported(
+        "LEASEHOLD_LOCK_NAMES",
+        "every lock held, with a comma between",
+    ),
+    exported("LEASEHOLD_LOCK_KEY", "the lock's key in etcd"),
+    exported("LEASEHOLD_LEASE", "the lease's id in hex"),
+    exported("LEASEHOLD_CLUSTER", "the cluster's id in hex"),
+    exported(
+        "LEASEHOLD_SEQUENCER",
+        "all of it in one string for a resource to check: 1:<cluster>:<mode>:<token>:<lease>:<names>",
+    ),
+    exported("ETCD_LOCK_KEY", "the lock's key, as etcdctl exports it"),
+    exported(
+        "ETCD_LOCK_REV",
+        "the revision of the reading that admitted us, as etcdctl exports it; never compare it with a LEASEHOLD_TOKEN",
+    ),
+    exported(
+        "LEASEHOLD_ENDPOINTS",
+        "how the cluster was reached, without secrets",
+    ),
+    exported("LEASEHOLD_PREFIX", "what every key begins with"),
+    exported(
+        "LEASEHOLD_CACERT",
+        "the file with the authorities to trust, if one was named",
+    ),
+    exported(
+        "LEASEHOLD_CERT",
+        "the file with our certificate, if one was named",
+    ),
+    exported(
+        "LEASEHOLD_KEY",
+        "the file with its private key, if one was named",
+    ),
+    exported(
+        "LEASEHOLD_TLS_SERVER_NAME",
+        "the name that the members' certificates have to be for, if one was given",
+    ),
+    exported(
+        "LEASEHOLD_ENCLOSING",
+        "the locks held by this and all enclosing runs, so that none waits for itself",
+    ),
+];
+
+const fn exported(name: &'static str, meaning: &'static str) -> Exported {
+    Exported { name, meaning }
+}
+
+/// The variables as `leasehold run --help` shows them.
+pub fn help() -> String {
+    let mut help = "What the command gets, always overriding what was inherited:\n".to_owned();
+    for exported in EXPORTED {
+        help.push_str(&format!("  {:<20} {}\n", exported.name, exported.meaning));
+    }
+    help
+}
+
+/// The variables and their values for a command that runs at `place`.
+pub fn environment(
+    config: &RunConfig,
+    place: &Place,
+    read_revision: i64,
+) -> Vec<(OsString, OsString)> {
+    let names = std::slice::from_ref(&config.wanted.name);
+    let mut enclosing = config.plan.enclosing.clone();
+    enclosing.push(format!("{}:{}", place.cluster, config.plan.lock_path));
+    let value = |name: &str| {
+        Some(match name {
+            "LEASEHOLD_TOKEN" => place.token.to_string(),
+            "LEASEHOLD_LOCK_NAME" => config.wanted.name.to_string(),
+            "LEASEHOLD_LOCK_NAMES" => joined(names),
+            "LEASEHOLD_LOCK_KEY" | "ETCD_LOCK_KEY" => place.key.clone(),
+            "LEASEHOLD_LEASE" => place.lease.to_string(),
+            "LEASEHOLD_CLUSTER" => place.cluster.to_string(),
+            "LEASEHOLD_SEQUENCER" => sequencer(
+                place.cluster,
+                Mode::Exclusive,
+                place.token,
+                place.lease,
+                names,
+            ),
+            "ETCD_LOCK_REV" => read_revision.to_string(),
+            ENCLOSING => enclosing.join(","),
+            _ => return connection(&config.connection, name),
+        })
+    };
+    EXPORTED
+        .iter()
+        .filter_map(|exported| {
+            let value = value(exported.name).map(OsString::from);
+            let value = value.or_else(|| file(&config.connection.tls, exported.name));
+            Some((exported.name.into(), value?))
+        })
+        .collect()
+}
+
+/// How the cluster was reached, as a text.
+fn connection(connection: &Connection, name: &str) -> Option<String> {
+    match name {
+        "LEASEHOLD_ENDPOINTS" => Some(endpoints(connection)),
+        "LEASEHOLD_PREFIX" => Some(connection.prefix.to_string()),
+        "LEASEHOLD_TLS_SERVER_NAME" => {
+            let server_name = connection.tls.server_name.as_ref()?;
+            Some(server_name.value.clone())
+        }
+        _ => None,
+    }
+}
+
+/// The files that the cluster was reached with.
+fn file(tls: &Tls, name: &str) -> Option<OsString> {
+    let identity = tls.identity.as_ref();
+    let file = match name {
+        "LEASEHOLD_CACERT" => tls.cacert.as_ref(),
+        "LEASEHOLD_CERT" => identity.map(|identity| &identity.cert),
+        "LEASEHOLD_KEY" => identity.map(|identity| &identity.key),
+        _ => None,
+    };
+    Some(file?.path.clone().into_os_string())
+}
+
+fn endpoints(connection: &Connection) -> String {
+    let urls: Vec<&str> = connection
+        .endpoints
+        .iter()
+        .map(|endpoint| endpoint.url())
+        .collect();
+    urls.join(",")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,319 @@
+//! One contender's way through the queue: enqueued, waiting, admitted, watching over its key.
+//!
+//! Grant and entry are two commits; they are sent together and awaited together. The entry's transaction
+//! reads the whole queue, so an uncontended lock is known to be ours without a further round trip.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::cluster::Cluster;
+use super::deadline::{reached, within};
+use super::holder::QueueView;
+use super::reading::Reading;
+use super::session::{Checked, Granted, Session, Stage};
+use super::transaction::{self, Guard};
+use super::trouble::{Failure, Sign};
+use super::vanished;
+use super::watch::{Hint, Watch};
+use crate::clock::{self, Instant};
+use crate::lock::admission::{Marker, Standing, Vanished};
+use crate::lock::token::{ClusterId, Token};
+use crate::outcome::Loss;
+use crate::service::Wanted;
+use crate::supervisor::{Event, Place};
+
+/// How long the entry is held back so that the lease is there before it: etcd orders requests that are in
+/// flight together as it likes. Without it 40 % had to be sent again (references/etcd.md, section 3).
+const HEAD_START: Duration = Duration::from_millis(1);
+
+/// How often a waiter reads the queue without a hint to do so.
+const POLL: Duration = Duration::from_secs(5);
+
+/// How long one reading may take before it is reported as failed.
+const READING_PATIENCE: Duration = Duration::from_secs(5);
+
+/// The pause after a reading or a watch that failed.
+const TROUBLE_PAUSE: Duration = Duration::from_secs(1);
+
+/// A holder's first watch is opened this long after its command may start: most commands under a lock that is
+/// always free have ended by then.
+const HOLD_WATCH_DELAY: Duration = Duration::from_millis(100);
+
+/// How often a holder reads its own key without a hint to do so.
+const HOLD_POLL: Duration = Duration::from_secs(60);
+
+/// How often an entry that must not wait is tried against other contenders who come and go meanwhile.
+const GUARDED_TRIES_MAX: usize = 5;
+
+/// One contender.
+pub struct Contender {
+    /// Whom it asks.
+    pub cluster: Arc<Cluster>,
+    /// What the run wants.
+    pub wanted: Arc<Wanted>,
+    /// Its lease and keys.
+    pub session: Arc<Session>,
+    /// Whom it reports to.
+    pub events: UnboundedSender<Event>,
+}
+
+/// How the attempt to enqueue came out.
+pub enum Enqueued {
+    /// Our entry is in the queue.
+    Placed {
+        /// Its create_revision.
+        token: Token,
+        /// Whose it is.
+        cluster: ClusterId,
+        /// The queue in the moment it was put, or found.
+        reading: Reading,
+    },
+    /// It must not wait and would have to.
+    Occupied(Reading),
+}
+
+impl Contender {
+    /// Gets a lease and a place; a place that would have to wait only where waiting is wanted.
+    pub async fn enqueue(&self, give_up_at: Instant) -> Result<(Granted, Enqueued), Failure> {
+        self.cluster.connect(give_up_at).await?;
+        loop {
+            self.session.set_stage(Stage::Attempted);
+            let (granted, enqueued) = self.grant_and_place(give_up_at).await;
+            match (&granted, &enqueued) {
+                // Without a lease nothing else can have been done either.
+                (Err(failure), _) if failure.is_without_effect() => {
+                    self.session.set_stage(Stage::Untouched);
+                }
+                (Ok(_), Err(failure)) if failure.is_without_effect() => {
+                    self.session.set_stage(Stage::Emptied);
+                }
+                _ => {}
+            }
+            let granted = granted?;
+            match enqueued {
+                // The lease ran out while we tried: everything again.
+                Err(failure)
+                    if failure.sign == Sign::LeaseNotFound && clock::now() < give_up_at =>
+                {
+                    reached(clock::now() + HEAD_START).await;
+                }
+                enqueued => return Ok((granted, enqueued?)),
+            }
+        }
+    }
+
+    async fn grant_and_place(
+        &self,
+        give_up_at: Instant,
+    ) -> (Result<Granted, Failure>, Result<Enqueued, Failure>) {
+        let ttl = self.wanted.ttl;
+        let granting = self.session.grant(&self.cluster, ttl, give_up_at);
+        tokio::pin!(granting);
+        if let Some(granted) = within(clock::now() + HEAD_START, &mut granting).await {
+            return match granted {
+                Ok(_) => (granted, self.place(give_up_at).await),
+                Err(failure) => (Err(failure.clone()), Err(failure)),
+            };
+        }
+        let (granted, placed) = tokio::join!(granting, self.place(give_up_at));
+        match placed {
+            // It overtook the grant; nothing was done.
+            Err(failure) if failure.sign == Sign::LeaseNotFound && granted.is_ok() => {
+                (granted, self.place(give_up_at).await)
+            }
+            placed => (granted, placed),
+        }
+    }
+
+    async fn place(&self, give_up_at: Instant) -> Result<Enqueued, Failure> {
+        let keys = &self.session.keys;
+        let value = self.wanted.entry.to_json();
+        let mut guard = match self.wanted.nonblock {
+            true => Guard::Idle,
+            false => Guard::Queue,
+        };
+        let mut reading = Reading::default();
+        for _ in 0..GUARDED_TRIES_MAX {
+            let txn = keys.enqueue(self.session.lease, &value, guard);
+            let response = self.cluster.transact(&txn, give_up_at).await?;
+            reading = Reading::of(&response, &keys.ranges, &keys.entry);
+            if let Some(own) = reading.own
+                && let Some(token) = Token::new(own.create_revision)
+            {
+                let cluster = transaction::cluster(&response);
+                return Ok(Enqueued::Placed {
+                    token,
+                    cluster,
+                    reading,
+                });
+            }
+            // Only a guard can have kept the entry out. What it saw need not be in the way.
+            if !reading.snapshot.entries.is_empty() {
+                break;
+            }
+            let now = clock::now();
+            if Vanished::default()
+                .delay_of_idle(&reading.snapshot, now)
+                .is_some_and(|(_, until)| until > now)
+            {
+                break;
+            }
+            let markers = &reading.snapshot.markers;
+            vanished::remove(&self.cluster, &keys.ranges, markers, give_up_at).await?;
+            guard = Guard::UnchangedSince(reading.snapshot.revision);
+        }
+        Ok(Enqueued::Occupied(reading))
+    }
+
+    /// Waits for the admission, then watches over the key; ends when the place is gone, and says how.
+    pub async fn follow(&self, token: Token, reading: Reading) -> Loss {
+        match self.wait(token, reading).await {
+            Ok(read_revision) => {
+                self.report(Event::Admitted { read_revision });
+                self.hold(token, read_revision).await
+            }
+            Err(loss) => loss,
+        }
+    }
+
+    /// Waits until a reading admits us: the revision of that reading.
+    async fn wait(&self, token: Token, mut reading: Reading) -> Result<i64, Loss> {
+        let ranges = &self.session.keys.ranges;
+        let mut sightings = Vanished::default();
+        let mut view = QueueView::new(Arc::clone(&self.cluster), ranges.clone());
+        let mut watch: Option<Watch> = None;
+        loop {
+            self.check_own(token, &reading).await?;
+            let now = clock::now();
+            let removable = sightings.removable(token, &reading.snapshot, now);
+            if !removable.is_empty() {
+                let removable: Vec<Marker> = removable.into_iter().cloned().collect();
+                self.remove_vanished(&removable).await;
+                reading = self.read().await;
+                continue;
+            }
+            let standing = sightings.standing(token, &reading.snapshot, now);
+            let (other, wake_at) = match &standing {
+                Standing::Admitted => return Ok(reading.snapshot.revision),
+                Standing::NotQueued => return Err(Loss::KeyDeleted),
+                Standing::Behind { predecessor, .. } => (ranges.entry(&predecessor.id), now + POLL),
+                Standing::Delayed { marker, until } => {
+                    (ranges.marker(&marker.id), (*until).min(now + POLL))
+                }
+            };
+            let queue = view.queue(&reading, Some(token)).await;
+            self.report(Event::Waiting(queue));
+            if matches!(standing, Standing::Delayed { .. }) {
+                // For those after us, if we go away before the delay is over; we wait by our own clock.
+                let _ = vanished::retire(&self.cluster, ranges, &reading, wake_at).await;
+            }
+            let revision = reading.snapshot.revision;
+            self.watch(&mut watch, Some(&other), revision, wake_at)
+                .await;
+            reading = self.read().await;
+        }
+    }
+
+    /// Watches over our key; how it was lost.
+    async fn hold(&self, token: Token, read_revision: i64) -> Loss {
+        let mut watch = None;
+        let mut revision = read_revision;
+        reached(clock::now() + HOLD_WATCH_DELAY).await;
+        loop {
+            let wake_at = clock::now() + HOLD_POLL;
+            self.watch(&mut watch, None, revision, wake_at).await;
+            let give_up_at = clock::now() + READING_PATIENCE;
+            match self.session.check(&self.cluster, token, give_up_at).await {
+                Ok(Checked::Lost(loss)) => return loss,
+                Ok(Checked::Ours { revision: read }) => revision = read,
+                // Only the renewals judge what an outage means.
+                Err(_) => reached(clock::now() + TROUBLE_PAUSE).await,
+            }
+        }
+    }
+
+    /// Waits for a hint that something changed since `revision`, until `wake_at` at most; opens the watch
+    /// where there is none on these keys.
+    async fn watch(
+        &self,
+        watch: &mut Option<Watch>,
+        other: Option<&str>,
+        revision: i64,
+        wake_at: Instant,
+    ) {
+        let is_good = |open: &Watch| open.covers(other) && open.is_trusted(&self.cluster);
+        if !watch.as_ref().is_some_and(is_good) {
+            let own = &self.session.keys.entry;
+            let opened = Watch::open(&self.cluster, own, other, revision, wake_at).await;
+            *watch = opened.ok();
+        }
+        let hint = match watch {
+            Some(open) => open.hint(wake_at).await,
+            None => Hint::Broken,
+        };
+        match hint {
+            Hint::Changed => {}
+            Hint::Silent => self.cluster.prefer_next(),
+            Hint::Broken => {
+                *watch = None;
+                self.cluster.prefer_next();
+                reached(wake_at.min(clock::now() + TROUBLE_PAUSE)).await;
+            }
+        }
+    }
+
+    /// Reads the queue, however long it takes; says each time when it failed.
+    async fn read(&self) -> Reading {
+        let keys = &self.session.keys;
+        loop {
+            let give_up_at = clock::now() + READING_PATIENCE;
+            let txn = keys.ranges.read();
+            match self.cluster.transact(&txn, give_up_at).await {
+                Ok(response) => return Reading::of(&response, &keys.ranges, &keys.entry),
+                Err(failure) => {
+                    self.report(Event::Failed(failure.into()));
+                    reached(clock::now() + TROUBLE_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    async fn check_own(&self, token: Token, reading: &Reading) -> Result<(), Loss> {
+        match reading.own {
+            Some(own) if own.is(token, self.session.lease) => Ok(()),
+            Some(_) => Err(Loss::KeyOverwritten),
+            None => {
+                let give_up_at = clock::now() + TROUBLE_PAUSE;
+                let loss = self.session.loss_of_missing_key(&self.cluster, give_up_at);
+                Err(loss.await)
+            }
+        }
+    }
+
+    async fn remove_vanished(&self, markers: &[Marker]) {
+        let give_up_at = clock::now() + READING_PATIENCE;
+        let ranges = &self.session.keys.ranges;
+        let removed = vanished::remove(&self.cluster, ranges, markers, give_up_at).await;
+        if let Err(failure) = removed {
+            self.report(Event::Failed(failure.into()));
+            reached(clock::now() + TROUBLE_PAUSE).await;
+        }
+    }
+
+    /// What the run is told about our place.
+    pub fn place_of(&self, token: Token, cluster: ClusterId) -> Place {
+        Place {
+            token,
+            lease: self.session.lease,
+            cluster,
+            key: self.session.keys.entry.clone(),
+        }
+    }
+
+    /// Tells the run. Nobody listens any more when it is over.
+    pub fn report(&self, event: Event) {
+        let _ = self.events.send(event);
+    }
+}

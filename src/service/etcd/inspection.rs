@@ -1,0 +1,140 @@
+//! A lock as anybody may see it, for `status`: reads only, and shows what it cannot read as unknown.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use etcd_client::{KeyValue, Txn, TxnOp, TxnOpResponse};
+use tokio::task::JoinSet;
+
+use super::cluster::Cluster;
+use super::reading::Reading;
+use super::transaction::{self, Ranges};
+use super::trouble::Failure;
+use crate::clock::Instant;
+use crate::lock::admission::{Marker, QueuedEntry, Snapshot};
+use crate::lock::entry::Entry;
+use crate::service::{InspectedEntry, Inspection};
+
+/// How many values are read at once: so many of the largest that etcd takes still fit into one answer.
+const BATCH: usize = 32;
+
+/// Reads one lock, the holder first.
+pub async fn inspect(
+    cluster: Cluster,
+    ranges: Ranges,
+    give_up_at: Instant,
+) -> Result<Inspection, Failure> {
+    let response = cluster.transact(&ranges.read(), give_up_at).await?;
+    let reading = Reading::of(&response, &ranges, "");
+    let mut queue = reading.snapshot.entries.clone();
+    queue.sort_by_key(|entry| entry.create_revision);
+    let mut entries = Vec::new();
+    for batch in queue.chunks(BATCH) {
+        let found = values(&cluster, &ranges, batch, give_up_at).await?;
+        entries.extend(batch.iter().zip(found).filter_map(|(entry, kv)| {
+            // What is no longer there, or was put anew, has left the queue while we looked.
+            kv.filter(|kv| kv.create_revision() == entry.create_revision)
+                .map(|kv| inspected(&kv))
+        }));
+    }
+    let vanished = vanished(&cluster, &ranges, &reading.snapshot, give_up_at).await?;
+    let id = transaction::cluster(&response);
+    ask_remaining(Arc::new(cluster), &mut entries, give_up_at).await;
+    Ok(Inspection {
+        cluster: id,
+        entries,
+        vanished,
+    })
+}
+
+async fn values(
+    cluster: &Cluster,
+    ranges: &Ranges,
+    entries: &[QueuedEntry],
+    give_up_at: Instant,
+) -> Result<Vec<Option<KeyValue>>, Failure> {
+    get(
+        cluster,
+        entries.iter().map(|entry| ranges.entry(&entry.id)),
+        give_up_at,
+    )
+    .await
+}
+
+async fn get(
+    cluster: &Cluster,
+    keys: impl Iterator<Item = String>,
+    give_up_at: Instant,
+) -> Result<Vec<Option<KeyValue>>, Failure> {
+    let gets: Vec<TxnOp> = keys.map(|key| TxnOp::get(key, None)).collect();
+    let txn = Txn::new().and_then(gets);
+    let response = cluster.transact(&txn, give_up_at).await?;
+    let first = |answer| match answer {
+        TxnOpResponse::Get(mut get) => get.take_kvs().into_iter().next(),
+        _ => None,
+    };
+    Ok(response.op_responses().into_iter().map(first).collect())
+}
+
+fn inspected(kv: &KeyValue) -> InspectedEntry {
+    InspectedEntry {
+        key: String::from_utf8_lossy(kv.key()).into_owned(),
+        token: kv.create_revision(),
+        lease: (kv.lease() != 0).then_some(kv.lease()),
+        remaining: None,
+        entry: Entry::parse(kv.value()),
+    }
+}
+
+/// What is known of the holders that vanished. A marker behind somebody's entry is that of a waiter.
+async fn vanished(
+    cluster: &Cluster,
+    ranges: &Ranges,
+    snapshot: &Snapshot,
+    give_up_at: Instant,
+) -> Result<Vec<Option<Entry>>, Failure> {
+    let of_a_holder = |marker: &&Marker| {
+        snapshot
+            .entries
+            .iter()
+            .all(|entry| entry.id != marker.id && entry.create_revision > marker.create_revision)
+    };
+    let markers: Vec<&Marker> = snapshot.markers.iter().filter(of_a_holder).collect();
+    let mut vanished = Vec::new();
+    for batch in markers.chunks(BATCH) {
+        let keys = batch.iter().map(|marker| ranges.marker(&marker.id));
+        let found = get(cluster, keys, give_up_at).await?;
+        vanished.extend(
+            found
+                .into_iter()
+                .flatten()
+                .map(|kv| Entry::parse(kv.value())),
+        );
+    }
+    Ok(vanished)
+}
+
+/// Asks how long each lease still lives. Not safe to decide anything on, and not worth failing for.
+async fn ask_remaining(cluster: Arc<Cluster>, entries: &mut [InspectedEntry], give_up_at: Instant) {
+    for batch in entries.chunks_mut(BATCH) {
+        let mut answers = JoinSet::new();
+        for (index, entry) in batch.iter().enumerate() {
+            let Some(lease) = entry.lease else { continue };
+            let cluster = Arc::clone(&cluster);
+            answers.spawn(async move {
+                let asked = cluster.call(give_up_at, |client| async move {
+                    client.lease_client().time_to_live(lease, None).await
+                });
+                (index, asked.await.map(|answer| answer.ttl()))
+            });
+        }
+        while let Some(answer) = answers.join_next().await {
+            if let Ok((index, Ok(seconds))) = answer
+                && let Some(entry) = batch.get_mut(index)
+            {
+                let seconds = u64::try_from(seconds).unwrap_or(0);
+                entry.remaining = Some(Duration::from_secs(seconds));
+            }
+        }
+    }
+}

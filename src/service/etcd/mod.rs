@@ -1,0 +1,341 @@
+//! The lock service on etcd: the only folder that names `etcd_client`.
+//!
+//! ```text
+//!  Etcd            performs the supervisor's actions, each as a task that reports events
+//!   ├ contender    one way through the queue: enqueue, wait, hold
+//!   │  ├ holder    who stands in the way, for people
+//!   │  └ watch     hints that it is time to read
+//!   ├ session      one lease with its two keys: grant, renew, revoke
+//!   │  └ keepalive renewals that can be believed
+//!   ├ vanished     the markers of those who cannot remove them any more
+//!   ├ release      giving a session back, whatever has become of it
+//!   └ inspection   a lock as anybody sees it, for `status`
+//!  transaction     what is sent
+//!  reading         what its answer says about the queue
+//!  cluster         which member to ask, and for how long
+//!   └ member       one endpoint; every call is bounded here
+//!  deadline        the only two ways to wait
+//!  trouble         what errors mean
+//! ```
+//!
+//! Nothing here decides about the command. Whatever is reported is a fact with the instant from which it
+//! counts, and every wait ends at an instant on CLOCK_BOOTTIME.
+
+mod cluster;
+mod contender;
+mod deadline;
+mod holder;
+mod inspection;
+mod keepalive;
+mod member;
+mod reading;
+mod release;
+mod session;
+mod transaction;
+mod trouble;
+mod vanished;
+mod watch;
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::mpsc::UnboundedSender;
+use tokio::task::{JoinHandle, JoinSet};
+
+use self::cluster::Cluster;
+use self::contender::{Contender, Enqueued};
+use self::deadline::within;
+use self::holder::QueueView;
+use self::session::{NotRenewed, Session, Stage};
+use self::transaction::Ranges;
+use crate::clock::{self, Instant};
+use crate::lock::key::Prefix;
+use crate::lock::name::LockName;
+use crate::service::{Inspection, Wanted};
+use crate::supervisor::{Event, Trouble, TroubleKind};
+
+/// How long the lock of an earlier place may be in the way of the next one, before that one queues behind it.
+const EARLIER_PLACE_PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long what nobody waits for is tried: clearing away and announcing.
+const BACKGROUND_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How to reach the cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Connection {
+    /// The members: `host:port` or `http://host:port` each.
+    pub endpoints: Vec<String>,
+}
+
+/// Reads one lock as anybody may see it, for `status NAME`.
+///
+/// # Errors
+/// When the cluster cannot be reached by `give_up_at`, or refuses.
+pub async fn inspect(
+    connection: &Connection,
+    prefix: &Prefix,
+    name: &LockName,
+    give_up_at: Instant,
+) -> Result<Inspection, Trouble> {
+    let cluster = Cluster::new(&connection.endpoints);
+    let ranges = Ranges::new(prefix, name);
+    Ok(inspection::inspect(cluster, ranges, give_up_at).await?)
+}
+
+/// One lock in etcd, as one run wants it.
+///
+/// No method waits. What they start reports through the channel of events, until the next one of them makes
+/// it pointless.
+pub struct Etcd {
+    cluster: Arc<Cluster>,
+    wanted: Arc<Wanted>,
+    events: UnboundedSender<Event>,
+    session: Option<Arc<Session>>,
+    queueing: Option<Task>,
+    renewing: Option<Task>,
+    announcing: Option<Task>,
+    releasing: Option<Task>,
+    background: Background,
+}
+
+/// A task that ends with its owner.
+struct Task(JoinHandle<()>);
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Task {
+    fn spawn(work: impl Future<Output = ()> + Send + 'static) -> Self {
+        Self(tokio::spawn(work))
+    }
+}
+
+/// What nobody waits for until the farewell.
+#[derive(Clone, Default)]
+struct Background(Arc<Mutex<JoinSet<()>>>);
+
+impl Background {
+    fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        let mut tasks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        while tasks.try_join_next().is_some() {}
+        tasks.spawn(work);
+    }
+
+    /// Takes a session out of the store, as far as it is in it.
+    fn clear_away(&self, cluster: Arc<Cluster>, session: Arc<Session>) {
+        self.spawn(async move {
+            let give_up_at = clock::now() + BACKGROUND_PATIENCE;
+            // What fails here frees itself within the TTL, and nobody is left to tell.
+            if release::withdraw(&cluster, &session, give_up_at)
+                .await
+                .is_ok()
+            {
+                let _ = release::revoke_emptied(&cluster, &session, give_up_at).await;
+            }
+        });
+    }
+
+    async fn finished(&self) {
+        let mut tasks = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        while tasks.join_next().await.is_some() {}
+    }
+}
+
+impl Etcd {
+    /// The service for one run. Sends nothing yet; its methods are called inside a tokio runtime.
+    pub fn new(connection: Connection, wanted: Wanted, events: UnboundedSender<Event>) -> Self {
+        Self {
+            cluster: Arc::new(Cluster::new(&connection.endpoints)),
+            wanted: Arc::new(wanted),
+            events,
+            session: None,
+            queueing: None,
+            renewing: None,
+            announcing: None,
+            releasing: None,
+            background: Background::default(),
+        }
+    }
+
+    /// Gets a lease and a place in the queue, giving up any earlier one. Answered by `Enqueued` (then
+    /// `Waiting` and `Admitted` as they come, and `Gone` at last), `Busy` or `NotEnqueued`.
+    pub fn enqueue(&mut self, give_up_at: Instant) {
+        self.stop_tasks();
+        let earlier = self.session.take();
+        let session = match Session::new(&self.wanted) {
+            Ok(session) => Arc::new(session),
+            Err(failure) => return self.report(Event::NotEnqueued(failure.into())),
+        };
+        self.session = Some(Arc::clone(&session));
+        let contender = Contender {
+            cluster: Arc::clone(&self.cluster),
+            wanted: Arc::clone(&self.wanted),
+            session,
+            events: self.events.clone(),
+        };
+        let background = self.background.clone();
+        self.queueing = Some(Task::spawn(async move {
+            if let Some(earlier) = earlier {
+                give_up_earlier(&contender, earlier, give_up_at, &background).await;
+            }
+            queue(contender, give_up_at, background).await;
+        }));
+    }
+
+    /// Renews the lease and validates it, once. Answered by `Renewed`, `Failed` or `Gone`.
+    pub fn renew(&mut self, give_up_at: Instant) {
+        let Some(session) = self.session.clone() else {
+            return self.report(Event::Failed(nothing_placed()));
+        };
+        let Stage::Placed(token) = session.stage() else {
+            return self.report(Event::Failed(nothing_placed()));
+        };
+        let cluster = Arc::clone(&self.cluster);
+        let events = self.events.clone();
+        self.renewing = Some(Task::spawn(async move {
+            let event = match session.renew(&cluster, token, give_up_at).await {
+                Ok(granted) => Event::Renewed {
+                    sent_at: granted.sent_at,
+                    ttl: granted.ttl,
+                },
+                Err(NotRenewed::Gone(_)) if !session.is_first_loss() => return,
+                Err(NotRenewed::Gone(loss)) => Event::Gone(loss),
+                Err(NotRenewed::Failed(failure)) => Event::Failed(failure.into()),
+            };
+            let _ = events.send(event);
+        }));
+    }
+
+    /// Tells the store that the command runs since now. Not answered: nothing depends on it.
+    pub fn announce(&mut self) {
+        let Some(session) = self.session.clone() else {
+            return;
+        };
+        let Stage::Placed(token) = session.stage() else {
+            return;
+        };
+        let mut entry = self.wanted.entry.clone();
+        // Whole seconds, as people read them.
+        let now = clock::wall();
+        let now = jiff::Timestamp::from_second(now.as_second()).unwrap_or(now);
+        entry.held = Some(now.to_string());
+        let cluster = Arc::clone(&self.cluster);
+        self.announcing = Some(Task::spawn(async move {
+            let value = entry.to_json();
+            let txn = session.keys.announce(token, session.lease, value);
+            let _ = cluster
+                .transact(&txn, clock::now() + BACKGROUND_PATIENCE)
+                .await;
+        }));
+    }
+
+    /// Takes everything of ours out of the store, whatever has become of it. Answered by `Released` or
+    /// `NotReleased`; the revocation of the by then empty lease goes on until [`Etcd::farewell`].
+    pub fn release(&mut self, give_up_at: Instant) {
+        self.stop_tasks();
+        let Some(session) = self.session.clone() else {
+            return self.report(Event::Released);
+        };
+        let cluster = Arc::clone(&self.cluster);
+        let events = self.events.clone();
+        let background = self.background.clone();
+        self.releasing = Some(Task::spawn(async move {
+            let event = match release::withdraw(&cluster, &session, give_up_at).await {
+                Ok(()) => {
+                    background.clear_away(cluster, session);
+                    Event::Released
+                }
+                Err(failure) => Event::NotReleased(failure.into()),
+            };
+            let _ = events.send(event);
+        }));
+    }
+
+    /// Waits, at most until `give_up_at`, for the revocation of the by then empty lease.
+    pub async fn farewell(mut self, give_up_at: Instant) {
+        self.stop_tasks();
+        // Cut short, it leaves a lease without keys to its TTL: nobody waits for that.
+        let _ = within(give_up_at, self.background.finished()).await;
+    }
+
+    /// Nothing that was started before reports any more.
+    fn stop_tasks(&mut self) {
+        self.queueing = None;
+        self.renewing = None;
+        self.announcing = None;
+        self.releasing = None;
+    }
+
+    fn report(&self, event: Event) {
+        // Nobody listens any more when the run is over.
+        let _ = self.events.send(event);
+    }
+}
+
+fn nothing_placed() -> Trouble {
+    Trouble {
+        kind: TroubleKind::Refused,
+        detail: "there is no lease to renew".to_owned(),
+    }
+}
+
+async fn give_up_earlier(
+    contender: &Contender,
+    earlier: Arc<Session>,
+    give_up_at: Instant,
+    background: &Background,
+) {
+    let give_up_at = give_up_at.min(clock::now() + EARLIER_PLACE_PATIENCE);
+    // Whether it worked or not: the rest (at least the lease) goes in the background.
+    let _ = release::withdraw(&contender.cluster, &earlier, give_up_at).await;
+    background.clear_away(Arc::clone(&contender.cluster), earlier);
+}
+
+/// One contender from its first request to the loss of its place.
+async fn queue(contender: Contender, give_up_at: Instant, background: Background) {
+    let session = Arc::clone(&contender.session);
+    let cluster = Arc::clone(&contender.cluster);
+    match contender.enqueue(give_up_at).await {
+        Ok((
+            granted,
+            Enqueued::Placed {
+                token,
+                cluster,
+                reading,
+            },
+        )) => {
+            session.set_stage(Stage::Placed(token));
+            contender.report(Event::Enqueued {
+                place: contender.place_of(token, cluster),
+                sent_at: granted.sent_at,
+                ttl: granted.ttl,
+            });
+            let loss = contender.follow(token, reading).await;
+            if session.is_first_loss() {
+                contender.report(Event::Gone(loss));
+            }
+        }
+        Ok((_, Enqueued::Occupied(reading))) => {
+            // Our entry was kept out, so only the lease is there.
+            session.set_stage(Stage::Emptied);
+            background.clear_away(Arc::clone(&cluster), Arc::clone(&session));
+            let mut view = QueueView::new(Arc::clone(&cluster), session.keys.ranges.clone());
+            let queue = view.queue(&reading, None).await;
+            if reading.snapshot.entries.is_empty() {
+                background.spawn(async move {
+                    let give_up_at = clock::now() + BACKGROUND_PATIENCE;
+                    let ranges = &session.keys.ranges;
+                    let _ = vanished::retire(&cluster, ranges, &reading, give_up_at).await;
+                });
+            }
+            contender.report(Event::Busy(queue));
+        }
+        Err(failure) => {
+            background.clear_away(cluster, session);
+            contender.report(Event::NotEnqueued(failure.into()));
+        }
+    }
+}

@@ -1,0 +1,279 @@
+//! One attempt at the lock: a lease of our own with the two keys that go with it. Grants, renews, revokes.
+//!
+//! - A lease counts from when the request was *sent*: the instant is taken in the moment before.
+//! - Renewals are validated: see `keepalive`.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use etcd_client::LeaseGrantOptions;
+
+use super::cluster::Cluster;
+use super::keepalive::{KeepAlive, OwnRead, Verdict};
+use super::transaction::Keys;
+use super::trouble::{Failure, Sign};
+use crate::clock::{self, Instant};
+use crate::lock::token::{LeaseId, Token};
+use crate::outcome::Loss;
+use crate::service::Wanted;
+
+/// One attempt at the lock.
+pub struct Session {
+    /// Chosen by us, so that a grant whose answer was lost can be found again.
+    pub lease: LeaseId,
+    /// The entry and the marker.
+    pub keys: Keys,
+    stage: Mutex<Stage>,
+    stream: Mutex<Option<KeepAlive>>,
+    lost: AtomicBool,
+}
+
+/// What of a session may be in the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Nothing was sent.
+    Untouched,
+    /// Requests were sent, and not all of them answered.
+    Attempted,
+    /// The lease and both keys.
+    Placed(Token),
+    /// At most the lease.
+    Emptied,
+}
+
+/// A lease as the server granted or renewed it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Granted {
+    /// When the request was sent.
+    pub sent_at: Instant,
+    /// What the server granted.
+    pub ttl: Duration,
+}
+
+/// What a reading of our entry shows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Checked {
+    /// It is ours at this revision of the store.
+    Ours {
+        /// The store's revision of the reading.
+        revision: i64,
+    },
+    /// It is not any more.
+    Lost(Loss),
+}
+
+/// Why a renewal did not come to one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NotRenewed {
+    /// There is proof that it never will.
+    Gone(Loss),
+    /// This attempt failed.
+    Failed(Failure),
+}
+
+impl From<Failure> for NotRenewed {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
+impl Session {
+    /// A session with a lease id that nobody else has.
+    pub fn new(wanted: &Wanted) -> Result<Self, Failure> {
+        let lease = new_lease_id()?;
+        Ok(Self {
+            lease,
+            keys: Keys::new(&wanted.prefix, &wanted.name, lease),
+            stage: Mutex::new(Stage::Untouched),
+            stream: Mutex::new(None),
+            lost: AtomicBool::new(false),
+        })
+    }
+
+    /// What of it may be in the store.
+    pub fn stage(&self) -> Stage {
+        *self.stage.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes what may be in the store from now on.
+    pub fn set_stage(&self, stage: Stage) {
+        *self.stage.lock().unwrap_or_else(PoisonError::into_inner) = stage;
+    }
+
+    /// Whether the loss of it is news: the watch and a renewal can both find it, and it is reported once.
+    pub fn is_first_loss(&self) -> bool {
+        !self.lost.swap(true, Ordering::Relaxed)
+    }
+
+    /// Gets the lease. A grant whose answer was lost is found again and renewed, so that it counts from then.
+    pub async fn grant(
+        &self,
+        cluster: &Cluster,
+        ttl: Duration,
+        give_up_at: Instant,
+    ) -> Result<Granted, Failure> {
+        let id = self.lease.get();
+        let seconds = i64::try_from(ttl.as_secs()).unwrap_or(i64::MAX);
+        let granted = cluster
+            .call(give_up_at, |client| async move {
+                let options = LeaseGrantOptions::new().with_id(id);
+                let sent_at = clock::now();
+                let response = client.lease_client().grant(seconds, Some(options)).await?;
+                let ttl = seconds_of(response.ttl());
+                Ok(Granted { sent_at, ttl })
+            })
+            .await;
+        match granted {
+            Err(failure) if failure.sign == Sign::LeaseExists => {
+                let renewed = cluster
+                    .call(give_up_at, |client| async move {
+                        let reply = KeepAlive::open(client, id).await?.exchange().await?;
+                        Ok(reply.granted)
+                    })
+                    .await;
+                // Whatever comes of it, the lease is there.
+                renewed.map_err(Failure::with_effect)
+            }
+            granted => granted,
+        }
+    }
+
+    /// Renews the lease and validates it.
+    pub async fn renew(
+        &self,
+        cluster: &Cluster,
+        token: Token,
+        give_up_at: Instant,
+    ) -> Result<Granted, NotRenewed> {
+        match self.renew_once(cluster, token, give_up_at).await {
+            Err(NotRenewed::Failed(failure)) if failure.sign == Sign::LeaseNotFound => {
+                match self.check(cluster, token, give_up_at).await? {
+                    Checked::Lost(_) => Err(NotRenewed::Gone(Loss::LeaseGone)),
+                    Checked::Ours { .. } => Err(NotRenewed::Failed(failure)),
+                }
+            }
+            result => result,
+        }
+    }
+
+    async fn renew_once(
+        &self,
+        cluster: &Cluster,
+        token: Token,
+        give_up_at: Instant,
+    ) -> Result<Granted, NotRenewed> {
+        let key = self.keys.entry.as_str();
+        let kept = self.take_stream();
+        if let Some(mut stream) = kept {
+            let exchange = stream.validated(key, token, self.lease);
+            match cluster.member()?.bounded(give_up_at, exchange).await {
+                Ok(verdict) => return self.conclude(stream, verdict),
+                // The member was restarted or the connection cut: a new one may be had at once.
+                Err(failure) if failure.may_pass() && !failure.silent => {}
+                Err(failure) => {
+                    cluster.member()?.disconnect();
+                    cluster.prefer_next();
+                    return Err(failure.into());
+                }
+            }
+        }
+        let id = self.lease.get();
+        let opened = cluster
+            .member()?
+            .call(give_up_at, |client| async move {
+                let mut stream = KeepAlive::open(client, id).await?;
+                let verdict = stream.validated(key, token, self.lease).await?;
+                Ok((stream, verdict))
+            })
+            .await;
+        match opened {
+            Ok((stream, verdict)) => self.conclude(stream, verdict),
+            Err(failure) => {
+                cluster.prefer_next();
+                Err(failure.into())
+            }
+        }
+    }
+
+    fn conclude(&self, stream: KeepAlive, verdict: Verdict) -> Result<Granted, NotRenewed> {
+        match verdict {
+            Verdict::Renewed(granted) => {
+                *self.stream.lock().unwrap_or_else(PoisonError::into_inner) = Some(stream);
+                Ok(granted)
+            }
+            Verdict::Gone(loss) => Err(NotRenewed::Gone(loss)),
+        }
+    }
+
+    fn take_stream(&self) -> Option<KeepAlive> {
+        self.stream
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
+    }
+
+    /// Reads linearizably whether our entry is still ours.
+    pub async fn check(
+        &self,
+        cluster: &Cluster,
+        token: Token,
+        give_up_at: Instant,
+    ) -> Result<Checked, Failure> {
+        let key = self.keys.entry.as_str();
+        let read = cluster
+            .call(give_up_at, |mut client| async move {
+                OwnRead::of(&mut client, key).await
+            })
+            .await?;
+        Ok(match read.own {
+            Some(own) if own.is(token, self.lease) => Checked::Ours {
+                revision: read.revision,
+            },
+            Some(_) => Checked::Lost(Loss::KeyOverwritten),
+            None => Checked::Lost(self.loss_of_missing_key(cluster, give_up_at).await),
+        })
+    }
+
+    /// Our key is gone; whether with the lease or without is only a matter of words.
+    pub async fn loss_of_missing_key(&self, cluster: &Cluster, give_up_at: Instant) -> Loss {
+        let id = self.lease.get();
+        let remaining = cluster
+            .call(give_up_at, |client| async move {
+                let response = client.lease_client().time_to_live(id, None).await?;
+                Ok(response.ttl())
+            })
+            .await;
+        match remaining {
+            Ok(seconds) if seconds <= 0 => Loss::LeaseGone,
+            _ => Loss::KeyDeleted,
+        }
+    }
+
+    /// Ends the lease, and with it whatever hangs on it.
+    pub async fn revoke(&self, cluster: &Cluster, give_up_at: Instant) -> Result<(), Failure> {
+        let id = self.lease.get();
+        let revoked = cluster
+            .call(give_up_at, |client| async move {
+                client.lease_client().revoke(id).await.map(|_| ())
+            })
+            .await;
+        match revoked {
+            Err(failure) if failure.sign == Sign::LeaseNotFound => Ok(()),
+            revoked => revoked,
+        }
+    }
+}
+
+/// A lease id that nobody else has.
+pub fn new_lease_id() -> Result<LeaseId, Failure> {
+    let bits = getrandom::u64().map_err(|error| {
+        Failure::refused(format!("the system gives no random numbers: {error}"))
+    })?;
+    Ok(LeaseId::from_random(bits))
+}
+
+/// A TTL as etcd gives it; zero or less where there is no lease.
+pub fn seconds_of(ttl: i64) -> Duration {
+    Duration::from_secs(u64::try_from(ttl).unwrap_or(0))
+}

@@ -1,0 +1,347 @@
+//! What etcd's and the transport's errors mean: for the run (a [`Trouble`]) and for us (a [`Sign`]).
+//!
+//! - Whatever may pass, or may be different at another member, is `Unreachable`; a definite answer is
+//!   `Refused` or `Denied` and ends the attempt (etcd: api/v3rpc/rpctypes/error.go).
+//! - Codes alone do not tell: "too many requests" and "not a primary lessor" arrive as Unknown, and a wrong
+//!   password as InvalidArgument; so etcd's texts are matched too.
+
+use std::error::Error as _;
+use std::time::Duration;
+
+use etcd_client::Error;
+use tonic::Code;
+
+use crate::supervisor::{Trouble, TroubleKind};
+
+/// A call that came to nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// What the run is told.
+    pub trouble: Trouble,
+    /// What it tells us.
+    pub sign: Sign,
+    /// Whether nothing came back at all in the time given.
+    pub silent: bool,
+    /// Whether an earlier attempt at the same may have been done.
+    pub after_ambiguity: bool,
+}
+
+/// What a failed call says about what it was to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sign {
+    /// There was no connection: nothing was done.
+    NotSent,
+    /// It may have been done, or may be done later.
+    Ambiguous,
+    /// There is no such lease: nothing was done.
+    LeaseNotFound,
+    /// There is such a lease already.
+    LeaseExists,
+    /// There is no space. Raised while applying, it comes although the request was done (etcd:
+    /// server/etcdserver/apply/quota.go).
+    NoSpace,
+    /// Any other definite answer: nothing was done.
+    Answered,
+}
+
+impl From<Failure> for Trouble {
+    fn from(failure: Failure) -> Self {
+        failure.trouble
+    }
+}
+
+impl Failure {
+    /// Whether it is worth trying again, here or at another member.
+    pub fn may_pass(&self) -> bool {
+        self.trouble.kind == TroubleKind::Unreachable
+    }
+
+    /// Whether etcd refuses to do it at all, as it refuses transactions where it has no space.
+    pub fn is_refusal(&self) -> bool {
+        self.trouble.kind == TroubleKind::Refused
+            && matches!(self.sign, Sign::NoSpace | Sign::Answered)
+    }
+
+    /// Whether it is certain that the request was not done and will not be.
+    pub const fn is_without_effect(&self) -> bool {
+        matches!(self.sign, Sign::NotSent | Sign::Answered) && !self.after_ambiguity
+    }
+
+    /// The same, where an earlier request had an effect.
+    pub fn with_effect(self) -> Self {
+        Self {
+            after_ambiguity: true,
+            ..self
+        }
+    }
+
+    /// Whether the connection is to be mistrusted.
+    pub const fn is_of_the_connection(&self) -> bool {
+        matches!(self.sign, Sign::NotSent | Sign::Ambiguous)
+    }
+
+    /// No answer in time.
+    pub fn unanswered(address: &str, sign: Sign, waited: Duration) -> Self {
+        // Shown to people: tenths of a second are enough, and 2.999 s are 3 s.
+        let tenths = (waited + Duration::from_millis(50)).as_millis() as u64 / 100;
+        let waited = Duration::from_millis(tenths * 100);
+        let detail = match sign {
+            Sign::NotSent => format!("no connection to etcd at {address} within {waited:?}"),
+            _ => format!("etcd at {address} did not answer within {waited:?}"),
+        };
+        Self {
+            silent: true,
+            ..Self::new(TroubleKind::Unreachable, sign, detail)
+        }
+    }
+
+    /// The same after several attempts: where nothing came back, it did not in the whole time.
+    pub fn over(self, address: &str, waited: Duration) -> Self {
+        if !self.silent {
+            return self;
+        }
+        Self {
+            after_ambiguity: self.after_ambiguity,
+            ..Self::unanswered(address, self.sign, waited)
+        }
+    }
+
+    /// No connection.
+    pub fn unconnected(address: &str, error: &tonic::transport::Error) -> Self {
+        let cause = innermost(error);
+        Self::new(
+            TroubleKind::Unreachable,
+            Sign::NotSent,
+            format!("cannot connect to etcd at {address}: {cause}"),
+        )
+    }
+
+    /// A refusal of our own, before anything was sent.
+    pub fn refused(detail: String) -> Self {
+        Self::new(TroubleKind::Refused, Sign::NotSent, detail)
+    }
+
+    /// An endpoint that is none.
+    pub fn no_endpoint(address: &str) -> Self {
+        Self::refused(format!(
+            "{address:?} is no endpoint; write it as HOST:PORT or http://HOST:PORT"
+        ))
+    }
+
+    /// What an error of etcd-client means.
+    pub fn of(address: &str, error: &Error) -> Self {
+        let broken = |cause: String| {
+            let detail = format!("the connection to etcd at {address} broke: {cause}");
+            Self::new(TroubleKind::Unreachable, Sign::Ambiguous, detail)
+        };
+        match error {
+            Error::GRpcStatus(status) => match status.source() {
+                // Only errors of the transport have a source; etcd's answers are code and text.
+                Some(_) => broken(innermost(status)),
+                None => Self::of_answer(address, status.code(), status.message()),
+            },
+            Error::LeaseKeepAliveError(text) if text == "lease not found" => Self::of_answer(
+                address,
+                Code::NotFound,
+                "etcdserver: requested lease not found",
+            ),
+            Error::TransportError(error) => Self::unconnected(address, error),
+            Error::InvalidUri(_) | Error::InvalidArgs(_) => Self::no_endpoint(address),
+            other => broken(other.to_string()),
+        }
+    }
+
+    fn of_answer(address: &str, code: Code, message: &str) -> Self {
+        let text = message
+            .trim_start_matches("etcdserver: ")
+            .trim_start_matches("mvcc: ");
+        let (kind, sign) = classify(code, text);
+        let detail = match (kind, code) {
+            (TroubleKind::Unreachable, _) if text.is_empty() => {
+                format!("etcd at {address} is not available")
+            }
+            (TroubleKind::Unreachable, _) if text == "no leader" => {
+                format!("etcd at {address} has no leader: a quorum is missing, or being found")
+            }
+            (TroubleKind::Unreachable, _) => format!("etcd at {address} is not available: {text}"),
+            (TroubleKind::Refused, Code::ResourceExhausted) if is_no_space(text) => format!(
+                "etcd at {address} refuses: database space exceeded (NOSPACE); free space and disarm the alarm"
+            ),
+            (TroubleKind::Refused, Code::DataLoss) => {
+                format!("etcd at {address} refuses: corrupt cluster (alarm CORRUPT)")
+            }
+            (TroubleKind::Refused, Code::Unimplemented) => {
+                format!("{address} does not speak the API of etcd v3")
+            }
+            (TroubleKind::Refused | TroubleKind::Denied, _) => {
+                format!("etcd at {address} refuses: {text}")
+            }
+        };
+        Self::new(kind, sign, detail)
+    }
+
+    fn new(kind: TroubleKind, sign: Sign, detail: String) -> Self {
+        Self {
+            trouble: Trouble { kind, detail },
+            sign,
+            silent: false,
+            after_ambiguity: false,
+        }
+    }
+}
+
+fn is_no_space(text: &str) -> bool {
+    text == "database space exceeded"
+}
+
+/// What an answer of etcd means; `text` without "etcdserver: " and "mvcc: ".
+fn classify(code: Code, text: &str) -> (TroubleKind, Sign) {
+    use TroubleKind::{Denied, Refused, Unreachable};
+    match (code, text) {
+        (Code::NotFound, "requested lease not found") => (Refused, Sign::LeaseNotFound),
+        (Code::FailedPrecondition, "lease already exists") => (Refused, Sign::LeaseExists),
+        (Code::ResourceExhausted, text) if is_no_space(text) => (Refused, Sign::NoSpace),
+        (Code::PermissionDenied | Code::Unauthenticated, _)
+        | (Code::InvalidArgument, "user name is empty" | "revision of auth store is old")
+        | (Code::InvalidArgument, "authentication failed, invalid user ID or password")
+        | (Code::Unknown, "invalid auth token") => (Denied, Sign::Answered),
+        // The member is of no use now; another one may be.
+        (Code::FailedPrecondition, "not leader" | "not capable")
+        | (_, "rpc not supported for learner" | "too many requests") => {
+            (Unreachable, Sign::Ambiguous)
+        }
+        (
+            Code::Unavailable
+            | Code::Unknown
+            | Code::Cancelled
+            | Code::DeadlineExceeded
+            | Code::Aborted
+            | Code::Internal,
+            _,
+        ) => (Unreachable, Sign::Ambiguous),
+        _ => (Refused, Sign::Answered),
+    }
+}
+
+/// The error at the bottom of a chain says what happened ("Connection refused"); those above only where.
+fn innermost(error: &dyn std::error::Error) -> String {
+    let mut error = error;
+    while let Some(source) = error.source() {
+        error = source;
+    }
+    let text = error.to_string();
+    match text.split_once(" (os error") {
+        Some((text, _)) => text.to_lowercase(),
+        None => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(code: Code, message: &str) -> Failure {
+        let status = tonic::Status::new(code, message);
+        Failure::of("etcd1:2379", &Error::GRpcStatus(status))
+    }
+
+    #[test]
+    fn what_may_pass_is_unreachable_and_tried_again() {
+        for (code, message) in [
+            (Code::Unavailable, "etcdserver: no leader"),
+            (Code::Unavailable, "etcdserver: request timed out"),
+            (
+                Code::Unavailable,
+                "etcdserver: rpc not supported for learner",
+            ),
+            (Code::Unavailable, "etcdserver: leader changed"),
+            (Code::Cancelled, "Timeout expired"),
+            (Code::DeadlineExceeded, "context deadline exceeded"),
+            (Code::Unknown, "not a primary lessor"),
+            (Code::Unknown, "etcdserver: too many requests"),
+            (Code::ResourceExhausted, "etcdserver: too many requests"),
+            (Code::FailedPrecondition, "etcdserver: not leader"),
+            (Code::Unknown, "h2 protocol error"),
+        ] {
+            let failure = of(code, message);
+            assert!(failure.may_pass(), "{message}: {failure:?}");
+            assert_eq!(failure.sign, Sign::Ambiguous, "{message}");
+        }
+    }
+
+    #[test]
+    fn who_we_are_and_what_we_may_do_is_denied() {
+        for (code, message) in [
+            (Code::PermissionDenied, "etcdserver: permission denied"),
+            (Code::Unauthenticated, "etcdserver: invalid auth token"),
+            (Code::InvalidArgument, "etcdserver: user name is empty"),
+            (
+                Code::InvalidArgument,
+                "etcdserver: authentication failed, invalid user ID or password",
+            ),
+        ] {
+            assert_eq!(
+                of(code, message).trouble.kind,
+                TroubleKind::Denied,
+                "{message}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_refusal_is_final_and_says_what_to_do() {
+        let no_space = of(
+            Code::ResourceExhausted,
+            "etcdserver: mvcc: database space exceeded",
+        );
+        assert_eq!(no_space.trouble.kind, TroubleKind::Refused);
+        assert!(no_space.is_refusal() && !no_space.is_without_effect());
+        assert_eq!(
+            no_space.trouble.detail,
+            "etcd at etcd1:2379 refuses: database space exceeded (NOSPACE); free space and disarm the alarm"
+        );
+        for (code, message) in [
+            (Code::DataLoss, "etcdserver: corrupt cluster"),
+            (Code::InvalidArgument, "etcdserver: request is too large"),
+            (Code::Unimplemented, "unknown service etcdserverpb.KV"),
+        ] {
+            assert_eq!(
+                of(code, message).trouble.kind,
+                TroubleKind::Refused,
+                "{message}"
+            );
+        }
+    }
+
+    #[test]
+    fn only_a_definite_answer_to_the_first_attempt_is_without_effect() {
+        let denied = of(Code::PermissionDenied, "etcdserver: permission denied");
+        assert!(denied.is_without_effect());
+        assert!(!denied.with_effect().is_without_effect());
+        let lost = of(Code::Unavailable, "etcdserver: request timed out");
+        assert!(!lost.is_without_effect());
+        let unconnected = Failure::unanswered("x", Sign::NotSent, Duration::from_secs(1));
+        assert!(unconnected.is_without_effect());
+    }
+
+    #[test]
+    fn a_silence_is_told_with_the_whole_time() {
+        let last = Failure::unanswered("x", Sign::Ambiguous, Duration::from_millis(40));
+        let all = last.over("x", Duration::from_millis(9_970));
+        assert_eq!(all.trouble.detail, "etcd at x did not answer within 10s");
+    }
+
+    #[test]
+    fn signs_about_leases_are_told_from_other_refusals() {
+        assert_eq!(
+            of(Code::NotFound, "etcdserver: requested lease not found").sign,
+            Sign::LeaseNotFound
+        );
+        assert_eq!(
+            of(Code::FailedPrecondition, "etcdserver: lease already exists").sign,
+            Sign::LeaseExists
+        );
+        let crate_says = Error::LeaseKeepAliveError("lease not found".to_owned());
+        assert_eq!(Failure::of("x", &crate_says).sign, Sign::LeaseNotFound);
+    }
+}
