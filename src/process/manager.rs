@@ -19,7 +19,7 @@ use nix::unistd::{Pid, getpgid, pipe2, setsid};
 
 use crate::clock::{Instant, Timer, now};
 use crate::outcome::{Ended, Ending};
-use crate::process::kill::{self, Change, EAGER_ROUNDS, Killing, Left};
+use crate::process::kill::{self, Change, EAGER_ROUNDS, Killing, Left, Spared};
 use crate::process::link::{Link, Message, Reach, Received};
 use crate::process::page::{Page, Phase};
 use crate::process::readiness::Readiness;
@@ -487,7 +487,7 @@ impl Manager {
     fn kill_round(&mut self) {
         self.common.page.killing(now());
         if let Some(killing) = &mut self.killing {
-            killing.round(self.common.leaf.as_ref(), &[]);
+            killing.round(self.common.leaf.as_ref(), &Spared::default());
         }
         self.read_children();
     }
@@ -501,7 +501,7 @@ impl Manager {
         if self.is_alive() {
             debug_assert!(false, "finished while the command's tree was alive");
             let leaf = self.common.leaf.as_ref();
-            kill::kill_all(leaf, &[], &self.children, FINISH_KILL, |_, _| {});
+            kill::kill_all(leaf, &Spared::default(), &self.children, FINISH_KILL);
         }
     }
 

@@ -45,3 +45,5 @@ mod terminal;
 mod help;
 // What developers read is true.
 mod layers;
+// The scripts of completions/ in their shells.
+mod completions;
