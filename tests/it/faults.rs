@@ -31,7 +31,7 @@ const SHAPES: [&str; 9] = [
 #[test]
 fn whichever_process_of_leasehold_is_killed_the_tree_is_dead_at_once() {
     let etcd = Etcd::start();
-    let count = leaseholds_own(&tree(&etcd, "warm-up", "plain")).len();
+    let count = count_of_leaseholds_own(&etcd);
     for index in 0..count {
         let name = format!("killed/{index}");
         let running = tree(&etcd, &name, "daemon");
@@ -81,7 +81,7 @@ fn when_all_of_leasehold_is_killed_at_once_the_tree_is_dead_within_a_second() {
 #[test]
 fn whichever_process_of_leasehold_is_frozen_the_next_holder_finds_nobody() {
     let etcd = Etcd::start();
-    let count = leaseholds_own(&tree(&etcd, "warm-up", "plain")).len();
+    let count = count_of_leaseholds_own(&etcd);
     for index in 0..count {
         let name = format!("frozen/{index}");
         let running = tree(&etcd, &name, "daemon");
@@ -223,6 +223,15 @@ fn leaseholds_own(running: &Running) -> Vec<Process> {
     own.retain(|process| !command.contains(&process.pid));
     own.sort_by_key(|process| (process.pid != running.pid(), process.pid));
     own
+}
+
+/// How many processes of its own leasehold has around a command.
+fn count_of_leaseholds_own(etcd: &Etcd) -> usize {
+    let running = tree(etcd, "count", "plain");
+    let count = leaseholds_own(&running).len();
+    running.signal(Signal::SIGTERM);
+    running.wait_within(SOON).assert_signal(15);
+    count
 }
 
 fn is_named_leasehold(process: &Process) -> bool {
