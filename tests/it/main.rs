@@ -39,6 +39,8 @@ mod bad_input;
 mod report;
 // Who holds it.
 mod status;
+// Nobody reads what it says.
+mod unread;
 // Somebody at a keyboard.
 mod terminal;
 // What users read is true.
