@@ -229,8 +229,11 @@ fn leaseholds_own(running: &Running) -> Vec<Process> {
 fn count_of_leaseholds_own(etcd: &Etcd) -> usize {
     let running = tree(etcd, "count", "plain");
     let count = leaseholds_own(&running).len();
-    running.signal(Signal::SIGTERM);
-    running.wait_within(SOON).assert_signal(15);
+    running.signal(Signal::SIGKILL);
+    running
+        .wait_within(SOON)
+        .assert_signal(9)
+        .assert_nobody_left();
     count
 }
 
