@@ -1,8 +1,9 @@
 //! Every setting as people may see it, for `config show` and `-v`. Pure.
 
+use crate::config::kind::Kind;
 use crate::config::layers::{Layers, Source};
 use crate::config::login::{self, PasswordPlace, User};
-use crate::config::setting::{self, Fallback, Kind, Setting};
+use crate::config::setting::{self, Fallback, Setting};
 use crate::outcome::Outcome;
 
 /// A setting, its value and who said it.

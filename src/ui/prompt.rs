@@ -46,7 +46,8 @@ fn ask(terminal: &mut File, user: &str) -> io::Result<Line> {
     let asked = terminal
         .write_all(format!("leasehold: password of {} for etcd: ", user.escape_debug()).as_bytes())
         .and_then(|()| read_line(terminal, &keys));
-    tcsetattr(&*terminal, SetArg::TCSAFLUSH, &before)?;
+    // What was typed behind the line is for whoever reads next.
+    tcsetattr(&*terminal, SetArg::TCSADRAIN, &before)?;
     // The line's end was not shown either.
     let _ = terminal.write_all(b"\n");
     asked

@@ -27,6 +27,8 @@ mod transparency;
 mod queue;
 // Nobody runs without the lock.
 mod lease_loss;
+// Whoever of leasehold dies first.
+mod faults;
 // A holder that vanished.
 mod lock_delay;
 // etcdctl and leasehold exclude one another.
@@ -55,3 +57,5 @@ mod help;
 mod layers;
 // The scripts of completions/ in their shells.
 mod completions;
+// Settings from files.
+mod configuration;
