@@ -329,7 +329,7 @@ fn killall_leasehold_leaves_the_manager_which_kills_the_tree() {
     let mut running = Run::program("sh")
         .variable("LEASEHOLD_ENDPOINTS", &etcd.endpoints())
         .arguments(["-c", &script])
-        .as_pid_1()
+        .pid_1()
         .spawn();
     running.expect_stdout("ready");
     let tree = running.command_processes();
@@ -348,7 +348,7 @@ fn an_init_that_does_not_reap_gets_no_zombies_of_ours() {
             .run("job")
             .command(command)
             .wrapped([&probe(), "init"])
-            .as_pid_1()
+            .pid_1()
             .output();
         output.assert_status(0);
         assert!(!output.stdout.contains("left:"), "{}", output.describe());

@@ -319,7 +319,7 @@ fn as_pid_1_it_ends_as_the_command_and_gives_the_lock_back() {
     for (script, status) in [("exit 0", 0), ("exit 7", 7), ("kill -9 $$", 137)] {
         etcd.run("job")
             .shell(script)
-            .as_pid_1()
+            .pid_1()
             .output()
             .assert_status(status)
             .assert_nobody_left();
@@ -339,7 +339,7 @@ fn as_pid_1_it_passes_term_on() {
             4,
         ),
     ] {
-        let running = etcd.run("job").shell(script).as_pid_1().spawn();
+        let running = etcd.run("job").shell(script).pid_1().spawn();
         running.expect_stdout("ready");
         let front = children(running.pid())[0];
         Process::open(front)
@@ -355,7 +355,7 @@ fn as_pid_1_it_reaps_whoever_is_left_to_it() {
     let etcd = Etcd::start();
     // Orphans that have ended: none may stay.
     let script = "for i in 1 2 3 4 5; do (true &) ; done; echo ready; cat";
-    let running = etcd.run("job").shell(script).as_pid_1().spawn();
+    let running = etcd.run("job").shell(script).pid_1().spawn();
     running.expect_stdout("ready");
     let front = children(running.pid())[0];
     eventually("nobody is a zombie", SOON, || {

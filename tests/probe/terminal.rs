@@ -30,7 +30,7 @@ pub(crate) fn raw() {
     cfmakeraw(&mut modes);
     tcsetattr(io::stdin(), SetArg::TCSADRAIN, &modes).expect("a terminal");
     say("raw\r");
-    for key in io::stdin().bytes() {
+    for key in io::stdin().lock().bytes() {
         if key.expect("the terminal is open") == b'q' {
             break;
         }

@@ -120,7 +120,7 @@ impl Run {
     }
 
     /// As PID 1 of a container, as far as processes go.
-    pub(crate) fn as_pid_1(self) -> Self {
+    pub(crate) fn pid_1(self) -> Self {
         if is_root() {
             self.wrapped(["unshare", "--pid", "--fork", "--mount-proc"])
         } else {

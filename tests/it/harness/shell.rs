@@ -28,10 +28,10 @@ pub(crate) struct Shell {
 pub(crate) fn in_every_shell(etcd: &Etcd, work: impl Fn(Shell)) {
     for words in SHELLS {
         if installed(words[0]) {
-            println!("-- {}", words[0]);
+            eprintln!("-- {}", words[0]);
             work(Shell::start(etcd, words));
         } else {
-            println!("-- {} is not installed: not tried", words[0]);
+            eprintln!("-- {} is not installed: not tried", words[0]);
         }
     }
 }
