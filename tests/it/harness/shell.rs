@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use nix::sys::signal::Signal;
+
 use super::etcd::Etcd;
 use super::eventually::{SOON, eventually};
 use super::leasehold::Run;
@@ -69,6 +71,10 @@ impl Shell {
         shell.enter("tty | sed 's/^/dev''ice:/; s/$/:end/'");
         shell.terminal.expect("device:");
         shell.device = shell.until(":end");
+        if shell.name == "fish" {
+            shell.enter("function fish_prompt; printf '%s ' \\$; end");
+        }
+        shell.expect_prompt();
         shell
     }
 
@@ -97,21 +103,28 @@ impl Shell {
         self.expect_prompt();
     }
 
-    /// Waits until the shell reads commands again.
+    /// Waits until the shell reads commands again: what is typed before is typed to nobody.
     #[track_caller]
     pub(crate) fn expect_prompt(&mut self) {
-        // What is typed is echoed without the quotes' effect, what is printed is not.
-        self.enter("echo go''ing on");
-        self.expect("going on\r\n");
+        self.expect("$ ");
     }
 
-    /// Waits until the shell says so: the status of the last command.
+    /// Waits for the prompt, and asks the shell for the status of the last command.
     #[track_caller]
     pub(crate) fn expect_status(&mut self, status: i32) {
+        self.expect_prompt();
         let variable = if self.name == "fish" { "$status" } else { "$?" };
         self.enter(&format!("echo stat''us={variable}."));
         self.expect("status=");
         assert_eq!(self.until("."), status.to_string(), "{}", self.name);
+    }
+
+    /// The same for a signal that the last command has died of.
+    #[track_caller]
+    pub(crate) fn expect_signal(&mut self, signal: Signal) {
+        // ksh tells them from statuses.
+        let base = if self.name == "ksh" { 256 } else { 128 };
+        self.expect_status(base + signal as i32);
     }
 
     /// What appears before `end`.
