@@ -306,7 +306,7 @@ fn a_fork_bomb_within_a_limit_of_processes_dies_in_time() {
         .output()
         .assert_status(124)
         .assert_nobody_left();
-    let running = bomb(&["--ttl", "4", "--lock-delay", "0", "-q"]).spawn();
+    let running = bomb(&["--lock-delay", "0", "-q"]).spawn();
     running.expect_stdout("ready");
     Own::of(&running).front.signal(Signal::SIGKILL);
     running.wait().assert_signal(9).assert_nobody_left();

@@ -108,8 +108,9 @@ impl Run {
         if !is_root() {
             return self;
         }
+        let run = self.variable("HOME", "/nonexistent");
         let uid = nobodys_uid().to_string();
-        self.wrapped([
+        run.wrapped([
             "setpriv",
             "--reuid",
             &uid,

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use nix::sys::signal::Signal;
+use tempfile::TempDir;
 
 use super::etcd::Etcd;
 use super::eventually::{SOON, eventually};
@@ -24,6 +25,8 @@ pub(crate) struct Shell {
     pub(crate) name: &'static str,
     /// The device, for whoever wants to do something to the terminal.
     pub(crate) device: String,
+    /// For its history.
+    _home: TempDir,
 }
 
 /// Does `work` in every shell that is installed, one after the other.
@@ -61,11 +64,13 @@ impl Shell {
             .variable("PS1", "$ ")
             .all_arguments(&words[1..])
             .to_command();
-        command.env("SHELL", words[0]);
+        let home = tempfile::tempdir().expect("a folder");
+        command.env("SHELL", words[0]).env("HOME", home.path());
         let mut shell = Self {
             terminal: Terminal::start(command),
             name: words[0],
             device: String::new(),
+            _home: home,
         };
         // The marks are in pieces in what is typed, which appears as well.
         shell.enter("tty | sed 's/^/dev''ice:/; s/$/:end/'");
