@@ -45,6 +45,10 @@ mod unread;
 mod terminal;
 // The keys of job control, in every shell.
 mod jobcontrol;
+// Editors, pagers and shells, and terminals that go away.
+mod at_a_terminal;
+// Deadlines that the manager lets pass.
+mod starved;
 // Signals, and what the command inherits.
 mod signals;
 // Machines that lack something, and limits that are reached.

@@ -8,6 +8,7 @@ use tempfile::TempDir;
 use super::etcd::Etcd;
 use super::eventually::{SOON, eventually};
 use super::leasehold::Run;
+use super::processes::{Process, of_the_command, with_environment};
 use super::pty::Terminal;
 
 /// The shells, as somebody without configuration starts them.
@@ -170,4 +171,45 @@ pub(crate) fn typed(run: &Run) -> String {
         })
         .collect();
     quoted.join(" ")
+}
+
+/// Everybody whom a shell on this etcd has started: the shell, leasehold's processes, the command.
+pub(crate) fn all(etcd: &Etcd) -> Vec<Process> {
+    let mut all = with_environment(&format!("LEASEHOLD_ENDPOINTS={}", etcd.endpoints()));
+    all.extend(the_commands(etcd));
+    all
+}
+
+/// The command's processes: they have the endpoints as leasehold exports them.
+pub(crate) fn the_commands(etcd: &Etcd) -> Vec<Process> {
+    of_the_command(with_environment(&format!(
+        "LEASEHOLD_ENDPOINTS=http://{}",
+        etcd.endpoints()
+    )))
+}
+
+/// A command that says `ready` and stays until a signal ends it.
+pub(crate) fn sleeper(etcd: &Etcd) -> Run {
+    etcd.run("job").probe(["watch", "USR1"])
+}
+
+/// Whether the terminal's keys go to the command.
+pub(crate) fn in_foreground(etcd: &Etcd) -> Result<(), String> {
+    is_in_foreground(the_commands(etcd), "")
+}
+
+/// Whether the terminal's keys go to a process of this name among them.
+pub(crate) fn is_in_foreground(processes: Vec<Process>, program: &str) -> Result<(), String> {
+    let stats: Vec<String> = processes.iter().map(stat).collect();
+    let found = stats.iter().any(|stat| {
+        // After the name: state, parent, group, session, terminal, foreground group (proc_pid_stat(5)).
+        let rest = stat.rsplit(") ").next().unwrap_or_default();
+        let fields: Vec<&str> = rest.split(' ').collect();
+        stat.contains(&format!("({program}")) && fields.get(2) == fields.get(5) && fields.len() > 5
+    });
+    if found { Ok(()) } else { Err(stats.concat()) }
+}
+
+pub(crate) fn stat(process: &Process) -> String {
+    std::fs::read_to_string(format!("/proc/{}/stat", process.pid)).unwrap_or_default()
 }
