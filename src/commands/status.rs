@@ -61,7 +61,8 @@ fn inspected(args: &StatusArgs, inherited: &Inherited) -> Result<Inspection, Out
 /// The status says whether the lock is held only with `-q`: without it, showing is all that was asked for.
 fn show(args: &StatusArgs, inspection: &Inspection) -> Ending {
     if args.quiet {
-        let held = !inspection.entries.is_empty();
+        // As `run -n` sees it: a vanished holder's lock delay is no freedom.
+        let held = !inspection.entries.is_empty() || !inspection.vanished.is_empty();
         return Ending::Status(if held { BUSY_STATUS } else { 0 });
     }
     let text = if args.json {

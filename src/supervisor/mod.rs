@@ -84,6 +84,8 @@ pub struct History {
     pub ended_at: Option<Instant>,
     /// How it ended.
     pub command: Option<Ended>,
+    /// When no process of its tree was left.
+    pub empty_at: Option<Instant>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -308,9 +310,7 @@ impl Supervisor {
             Phase::Enqueueing { .. } | Phase::Waiting | Phase::Parked | Phase::Preparing { .. } => {
                 let outcome = match front {
                     true => Outcome::FrontKilled,
-                    false => Outcome::Defect(
-                        "the witness process died before the command ran".to_owned(),
-                    ),
+                    false => Outcome::HelperKilled("witness"),
                 };
                 self.release(now, After::Finish(outcome));
             }
