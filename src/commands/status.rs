@@ -23,6 +23,8 @@ const VERSION: u32 = 1;
 pub fn status(args: &StatusArgs, inherited: &Inherited) -> Ending {
     match inspected(args, inherited) {
         Ok(inspection) => show(args, &inspection),
+        // Ctrl-C where a password was asked for.
+        Err(outcome @ Outcome::Interrupted(_)) => outcome.ending(),
         Err(outcome) => {
             let why = match &outcome {
                 Outcome::Unavailable(why) | Outcome::Denied(why) => format!("{}: {why}", args.name),

@@ -5,10 +5,10 @@ use std::time::Duration;
 use crate::cli;
 use crate::config::layers::{Layers, Resolved, Source};
 use crate::config::setting::{
-    self, CONFLICT_EXIT_CODE, KILL_AFTER, KILL_SIGNAL, LOCK_DELAY, MAX_RUNTIME, ON_LEFTOVER,
-    REASON, TTL, WAIT,
+    CONFLICT_EXIT_CODE, KILL_AFTER, KILL_SIGNAL, LOCK_DELAY, MAX_RUNTIME, ON_LEFTOVER, REASON, TTL,
+    WAIT,
 };
-use crate::config::{duration, signal};
+use crate::config::{duration, kind, signal};
 use crate::lock::entry::LOCK_DELAY_MAX;
 use crate::lock::lease;
 use crate::outcome::Outcome;
@@ -46,10 +46,10 @@ impl RunSettings {
         let (ttl, kill_after) = timing(layers)?;
         let value = |resolved: Resolved<Duration>| resolved.value;
         let text = |text: &str| Ok(text.to_owned());
-        let on_leftover = layers.value(&ON_LEFTOVER, setting::on_leftover)?.value;
+        let on_leftover = layers.value(&ON_LEFTOVER, kind::on_leftover)?.value;
         Ok(Self {
             wait: layers.get(&WAIT, duration::parse)?.map(value),
-            conflict_status: layers.value(&CONFLICT_EXIT_CODE, setting::status)?.value,
+            conflict_status: layers.value(&CONFLICT_EXIT_CODE, kind::status)?.value,
             ttl,
             kill_after,
             kill_signal: layers.value(&KILL_SIGNAL, signal::parse)?.value,

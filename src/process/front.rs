@@ -11,7 +11,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::clock::{Alarm, Instant, now};
 use crate::outcome::Ending;
-use crate::process::kill::{kill_all, reap};
+use crate::process::kill::{Spared, kill_all, reap};
 use crate::process::link::{Link, Message, Reach, Received};
 use crate::process::page::Phase;
 use crate::process::signals::{self, Arrived, Signals};
@@ -51,8 +51,8 @@ pub struct Front {
     signals: Signals,
     alarm: Alarm,
     terminal: Option<Terminal>,
-    /// Children that we had before: of the shell that executed us, and no business of ours.
-    spared: Vec<i32>,
+    /// Children that we had before, of the shell that executed us; and W.
+    spared: Spared,
     /// Let a command start.
     ready: bool,
     undecided: Vec<Undecided>,
@@ -73,7 +73,7 @@ struct Undecided {
 }
 
 impl Front {
-    pub fn new(common: Common, manager: Link, witness: Link, spared: Vec<i32>) -> io::Result<Self> {
+    pub fn new(common: Common, manager: Link, witness: Link, spared: Spared) -> io::Result<Self> {
         inherited::release_descriptors()?;
         Ok(Self {
             common,
@@ -215,9 +215,9 @@ impl Front {
             // M woke us because the command was continued.
         } else if signals::stops(signal) && self.common.page.phase() != Phase::Running {
             self.stop_alone(signal);
-        } else if arrived.from_terminal {
+        } else if arrived.from_terminal && !is_for_leader(signal) {
             self.pass(arrived, Reach::Terminal);
-        } else if arrived.from_kernel || self.witness.is_none() {
+        } else if arrived.from_terminal || arrived.from_kernel || self.witness.is_none() {
             self.pass(arrived, Reach::Front);
         } else if let Some(at) = self.seen.iter().position(|(seen, _)| same(*seen, arrived)) {
             self.seen.remove(at);
@@ -323,7 +323,7 @@ impl Front {
         // Taken first: M and W may set it on their way out.
         let (started, ended) = (self.common.page.started(), self.common.page.ended());
         let leaf = self.common.leaf.as_ref();
-        let gone = kill_all(leaf, &self.spared, &self.signals, GIVE_UP_AFTER, |_, _| {});
+        let gone = kill_all(leaf, &self.spared, &self.signals, GIVE_UP_AFTER);
         if let Some(leaf) = leaf {
             leaf.remove();
         }
@@ -333,7 +333,7 @@ impl Front {
         let survivors = if gone {
             Vec::new()
         } else {
-            tree::leftovers(&self.spared)
+            tree::leftovers(&self.spared.strangers)
         };
         Verdict::ManagerDied(ManagerDeath {
             started,
@@ -357,6 +357,14 @@ impl Undecided {
             Some(_) => self.since + WITNESS_TIME_MAX,
         }
     }
+}
+
+/// When a terminal hangs up, the kernel tells only the leader of its session, and continues it
+/// (drivers/tty/tty_jobctrl.c, tty_signal_session_leader). Started as one, as under `ssh -t`, we stand in the
+/// command's place.
+fn is_for_leader(signal: i32) -> bool {
+    matches!(signal, libc::SIGHUP | libc::SIGCONT)
+        && nix::unistd::getsid(None) == Ok(nix::unistd::getpid())
 }
 
 fn same(one: Arrived, other: Arrived) -> bool {

@@ -107,7 +107,11 @@ enum Phase {
     /// Everything is being killed.
     Killing { outcome: Outcome, name_at: Instant },
     /// No process is left; the lock is being given back.
-    Releasing { after: After, answer_by: Instant },
+    Releasing {
+        after: After,
+        since: Instant,
+        answer_by: Instant,
+    },
     /// Finished.
     Done,
 }
@@ -127,6 +131,10 @@ enum Front {
     Stopped(Instant),
     Gone,
 }
+
+/// A signal sooner after the command's end, or after the begin of a release, is the one that caused it, seen
+/// by another of our processes; a later one is a person who waits.
+const IMPATIENT_AFTER: Duration = Duration::from_secs(1);
 
 /// How much later than asked for an answer may come before it is taken for lost.
 const ANSWER_SLACK: Duration = Duration::from_secs(1);
@@ -328,24 +336,20 @@ impl Supervisor {
             Phase::Enqueueing { .. } | Phase::Waiting | Phase::Parked | Phase::Preparing { .. } => {
                 self.release(now, After::Finish(Outcome::Interrupted(signal)));
             }
-            Phase::Draining { outcome, .. } => {
+            Phase::Draining { outcome, .. } if self.is_about_leftovers(now) => {
                 let outcome = outcome.clone();
-                let why = format!("signal {signal}");
-                self.stop(now, outcome, why);
+                self.stop(now, outcome, format!("signal {signal}"));
             }
             // Asked a second time: no more grace.
             Phase::Stopping { outcome, .. } if self.history.command.is_some() => {
                 let outcome = outcome.clone();
                 self.kill(now, outcome);
             }
-            Phase::Releasing { after, .. } => {
-                // Whoever asks again does not want to wait for the lock service.
-                let again = matches!(after, After::Finish(Outcome::Interrupted(_)) | After::Park);
-                if again || self.history.command.is_some() {
-                    let detail = format!("stopped by signal {signal}");
-                    let kind = TroubleKind::Unreachable;
-                    self.on_released(now, Event::NotReleased(Trouble { kind, detail }));
-                }
+            // Whoever sees it take so long and asks again does not want to wait for the lock service.
+            Phase::Releasing { since, .. } if *since + IMPATIENT_AFTER <= now => {
+                let detail = format!("stopped by signal {signal}");
+                let kind = TroubleKind::Unreachable;
+                self.on_released(now, Event::NotReleased(Trouble { kind, detail }));
             }
             // The process layer passes it on to the command.
             Phase::Starting
@@ -353,7 +357,16 @@ impl Supervisor {
             | Phase::Stopping { .. }
             | Phase::Killing { .. }
             | Phase::Done => {}
+            // It is the one that the command has just died of.
+            Phase::Draining { .. } | Phase::Releasing { .. } => {}
         }
+    }
+
+    /// Whether a signal can be meant for what outlives the command: a Ctrl-C reaches the command and us, and
+    /// the command may be dead before we look.
+    fn is_about_leftovers(&self, now: Instant) -> bool {
+        let ended_at = self.history.ended_at;
+        ended_at.is_some_and(|ended_at| ended_at + IMPATIENT_AFTER <= now)
     }
 
     /// Gives the lock back. Only entered when no process of a tree can be alive.
@@ -373,6 +386,7 @@ impl Supervisor {
         self.act(Action::Release { give_up_at });
         self.phase = Phase::Releasing {
             after,
+            since: now,
             answer_by: give_up_at + ANSWER_SLACK,
         };
     }

@@ -550,10 +550,23 @@ fn what_outlives_the_command_is_waited_for_stopped_or_left() {
 fn a_signal_while_leftovers_live_stops_them_and_a_second_one_kills_them() {
     let mut world = World::new(plan());
     world.running().event(ended(0));
+    world.after(SECOND);
     assert!(world.event(Event::Signal(2)).contains(&Action::Stop));
     assert!(world.event(Event::Signal(2)).contains(&Action::Kill));
     world.event(Event::Empty);
     assert_eq!(world.over_with().exit_status(), 0);
+}
+
+#[test]
+fn the_signal_that_ended_the_command_is_not_taken_for_impatience() {
+    let mut world = World::new(plan());
+    world.running().event(Event::Ended(Ended::Signaled(2)));
+    assert_eq!(world.event(Event::Signal(2)), []);
+    world.event(Event::Empty);
+    assert_eq!(world.event(Event::Signal(2)), []);
+    // Who waits for a release that takes its time may give up.
+    world.after(SECOND).event(Event::Signal(2));
+    assert_eq!(world.finished, Some(Outcome::Command(Ended::Signaled(2))));
 }
 
 #[test]

@@ -27,6 +27,8 @@ mod transparency;
 mod queue;
 // Nobody runs without the lock.
 mod lease_loss;
+// Whoever of leasehold dies first.
+mod faults;
 // A holder that vanished.
 mod lock_delay;
 // etcdctl and leasehold exclude one another.
@@ -37,9 +39,15 @@ mod bad_input;
 mod report;
 // Who holds it.
 mod status;
+// Nobody reads what it says.
+mod unread;
 // Somebody at a keyboard.
 mod terminal;
 // What users read is true.
 mod help;
 // What developers read is true.
 mod layers;
+// The scripts of completions/ in their shells.
+mod completions;
+// Settings from files.
+mod configuration;
