@@ -14,7 +14,7 @@ use crate::environment::environment;
 use crate::outcome::{Ending, Loss, Outcome};
 use crate::process::{Invocation, Manager, ManagerDeath, abilities};
 use crate::report::{Report, ReportFile};
-use crate::service::etcd::Etcd;
+use crate::service::etcd::{Connection, Etcd};
 use crate::supervisor::{Action, Event, History, Supervisor};
 use crate::ui::sentence::{self, Level};
 use crate::ui::{self, Screen, system_error};
@@ -148,17 +148,19 @@ fn manage(config: &RunConfig, report: Option<&ReportFile>, began: Began, manager
     let tasks = tokio::task::LocalSet::new();
     tasks.block_on(&runtime, async {
         let (events_in, events) = mpsc::unbounded_channel();
-        let connection = (&config.connection).into();
+        let connection = Connection::from(&config.connection);
         let looping = Loop {
             config,
             report,
             began,
             manager,
-            service: Etcd::new(connection, config.wanted.clone(), events_in),
+            service: Etcd::new(&connection, config.wanted.clone(), events_in),
             screen: Screen::new(config.wanted.name.clone(), config.talk),
         };
         looping.until_finished(events).await;
     });
+    // A name server that does not answer would hold up the end: that request cannot be taken back.
+    runtime.shutdown_background();
 }
 
 /// Everything that the event loop touches.

@@ -176,4 +176,6 @@ pub enum TroubleKind {
     Refused,
     /// The service does not accept who we are or what we may do.
     Denied,
+    /// Settings or files cannot be used: somebody has to change them.
+    Misconfigured,
 }

@@ -176,10 +176,13 @@ impl Supervisor {
     fn on_not_enqueued(&mut self, now: Instant, trouble: Trouble) {
         let outcome = match trouble.kind {
             TroubleKind::Denied => Outcome::Denied(trouble.detail),
+            TroubleKind::Misconfigured => Outcome::Configuration(trouble.detail),
             TroubleKind::Unreachable | TroubleKind::Refused => Outcome::Unavailable(trouble.detail),
         };
         match trouble.kind {
-            TroubleKind::Unreachable => self.release_or_finish(now, outcome),
+            TroubleKind::Unreachable | TroubleKind::Misconfigured => {
+                self.release_or_finish(now, outcome);
+            }
             // It answered, so there may be a lease to give back.
             TroubleKind::Refused | TroubleKind::Denied => self.release(now, After::Finish(outcome)),
         }

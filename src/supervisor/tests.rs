@@ -290,7 +290,11 @@ fn the_wait_goes_on_counting_when_the_place_is_lost() {
 
 #[test]
 fn a_service_that_refuses_or_stays_away_ends_the_attempt() {
-    for (kind, status) in [(TroubleKind::Denied, 77), (TroubleKind::Refused, 69)] {
+    for (kind, status) in [
+        (TroubleKind::Denied, 77),
+        (TroubleKind::Refused, 69),
+        (TroubleKind::Misconfigured, 78),
+    ] {
         let mut world = World::new(plan());
         world.event(Event::NotEnqueued(trouble(kind)));
         assert_eq!(world.over_with().exit_status(), status);

@@ -4,13 +4,14 @@
 //! - Renewals are validated: see `keepalive`.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use etcd_client::LeaseGrantOptions;
 
 use super::cluster::Cluster;
 use super::keepalive::{KeepAlive, OwnRead, Verdict};
+use super::member::Member;
 use super::transaction::Keys;
 use super::trouble::{Failure, Sign};
 use crate::clock::{self, Instant};
@@ -25,7 +26,8 @@ pub struct Session {
     /// The entry and the marker.
     pub keys: Keys,
     stage: Mutex<Stage>,
-    stream: Mutex<Option<KeepAlive>>,
+    /// The last renewal's, with the member that it goes through.
+    stream: Mutex<Option<(usize, KeepAlive)>>,
     lost: AtomicBool,
 }
 
@@ -157,60 +159,69 @@ impl Session {
         }
     }
 
+    /// Each attempt goes through one member, over its kept stream where there is one; a member that is slow to
+    /// answer is overtaken by the next.
     async fn renew_once(
         &self,
         cluster: &Cluster,
         token: Token,
         give_up_at: Instant,
     ) -> Result<Granted, NotRenewed> {
-        let key = self.keys.entry.as_str();
-        let kept = self.take_stream();
-        if let Some(mut stream) = kept {
-            let exchange = stream.validated(key, token, self.lease);
-            match cluster.member()?.bounded(give_up_at, exchange).await {
-                Ok(verdict) => return self.conclude(stream, verdict),
-                // The member was restarted or the connection cut: a new one may be had at once.
-                Err(failure) if failure.may_pass() && !failure.silent => {}
-                Err(failure) => {
-                    cluster.member()?.disconnect();
-                    cluster.prefer_next();
-                    return Err(failure.into());
-                }
-            }
-        }
-        let id = self.lease.get();
-        let opened = cluster
-            .member()?
-            .call(give_up_at, |client| async move {
-                let mut stream = KeepAlive::open(client, id).await?;
-                let verdict = stream.validated(key, token, self.lease).await?;
-                Ok((stream, verdict))
-            })
-            .await;
-        match opened {
-            Ok((stream, verdict)) => self.conclude(stream, verdict),
-            Err(failure) => {
-                cluster.prefer_next();
-                Err(failure.into())
-            }
-        }
-    }
-
-    fn conclude(&self, stream: KeepAlive, verdict: Verdict) -> Result<Granted, NotRenewed> {
+        let kept = self.stream().as_ref().map(|(index, _)| *index);
+        let renewed = cluster.through_any(kept, give_up_at, |index, member, ends| {
+            self.renew_through(index, member, token, ends)
+        });
+        let (index, stream, verdict) = renewed.await?;
         match verdict {
             Verdict::Renewed(granted) => {
-                *self.stream.lock().unwrap_or_else(PoisonError::into_inner) = Some(stream);
+                *self.stream() = Some((index, stream));
                 Ok(granted)
             }
             Verdict::Gone(loss) => Err(NotRenewed::Gone(loss)),
         }
     }
 
-    fn take_stream(&self) -> Option<KeepAlive> {
-        self.stream
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take()
+    async fn renew_through(
+        &self,
+        index: usize,
+        member: &Member,
+        token: Token,
+        give_up_at: Instant,
+    ) -> Result<(usize, KeepAlive, Verdict), Failure> {
+        let key = self.keys.entry.as_str();
+        if let Some(mut stream) = self.take_stream_of(index) {
+            let exchange = stream.validated(key, token, self.lease);
+            match member.bounded(give_up_at, exchange).await {
+                Ok(verdict) => return Ok((index, stream, verdict)),
+                // Nothing came back, so nothing would over the same connection.
+                Err(failure) if failure.silent => {
+                    member.disconnect();
+                    return Err(failure);
+                }
+                // The member was restarted, the connection cut, the login forgotten: a new stream may do.
+                Err(failure) if failure.may_pass() || failure.sign == Sign::TokenRejected => {}
+                Err(failure) => return Err(failure),
+            }
+        }
+        let id = self.lease.get();
+        member
+            .call(give_up_at, |client| async move {
+                let mut stream = KeepAlive::open(client, id).await?;
+                let verdict = stream.validated(key, token, self.lease).await?;
+                Ok((index, stream, verdict))
+            })
+            .await
+    }
+
+    fn stream(&self) -> MutexGuard<'_, Option<(usize, KeepAlive)>> {
+        self.stream.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A stream with a request that was not answered is of no use any more, so it is taken out while it is used.
+    fn take_stream_of(&self, index: usize) -> Option<KeepAlive> {
+        let mut stream = self.stream();
+        let is_of_it = stream.as_ref().is_some_and(|(member, _)| *member == index);
+        stream.take_if(|_| is_of_it).map(|(_, stream)| stream)
     }
 
     /// Reads linearizably whether our entry is still ours.

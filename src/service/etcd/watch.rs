@@ -38,22 +38,25 @@ impl Watch {
         revision: i64,
         give_up_at: Instant,
     ) -> Result<Self, Failure> {
-        let failures = cluster.failures();
         let options = WatchOptions::new().with_start_revision(revision + 1);
         let stream = cluster
-            .member()?
-            .call(give_up_at, |client| async move {
-                let mut stream = client
-                    .watch_client()
-                    .watch(own, Some(options.clone()))
-                    .await?;
-                if let Some(other) = other {
-                    let deletions = options.with_filters([WatchFilterType::NoPut]);
-                    stream.watch(other, Some(deletions)).await?;
+            .call(give_up_at, |client| {
+                let options = options.clone();
+                async move {
+                    let mut stream = client
+                        .watch_client()
+                        .watch(own, Some(options.clone()))
+                        .await?;
+                    if let Some(other) = other {
+                        let deletions = options.with_filters([WatchFilterType::NoPut]);
+                        stream.watch(other, Some(deletions)).await?;
+                    }
+                    Ok(stream)
                 }
-                Ok(stream)
             })
             .await?;
+        // What failed while it was opened was not over it.
+        let failures = cluster.failures();
         Ok(Self {
             stream,
             other: other.map(str::to_owned),
