@@ -216,7 +216,7 @@ impl Supervisor {
             Event::Enqueued { .. }
             | Event::Waiting(_)
             | Event::Admitted { .. }
-            | Event::Busy(_)
+            | Event::Busy { .. }
             | Event::NotEnqueued(_)
             | Event::FrontReady => self.on_queue(now, event),
             Event::Started | Event::NotStarted(_) | Event::Ended(_) | Event::Empty => {

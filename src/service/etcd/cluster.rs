@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use etcd_client::{Client, Error, Txn, TxnResponse};
+use tokio::sync::watch;
 
 use super::Connection;
 use super::deadline::{reached, within};
@@ -48,7 +49,7 @@ pub struct Cluster {
     /// What is asked for, for whoever may not.
     keys: String,
     preferred: AtomicUsize,
-    failures: AtomicUsize,
+    failures: watch::Sender<usize>,
     pace: Mutex<Pace>,
     unusable: Option<Failure>,
 }
@@ -82,7 +83,7 @@ impl Cluster {
             common,
             keys,
             preferred: AtomicUsize::new(0),
-            failures: AtomicUsize::new(0),
+            failures: watch::Sender::new(0),
             pace: Mutex::default(),
             unusable,
         }
@@ -110,7 +111,14 @@ impl Cluster {
 
     /// How many attempts have failed so far: where it grows, an open stream may be dead without a word.
     pub fn failures(&self) -> usize {
-        self.failures.load(Ordering::Relaxed)
+        *self.failures.borrow()
+    }
+
+    /// Waits until there are others than the `known` failures.
+    pub async fn failed_since(&self, known: usize) {
+        let mut failures = self.failures.subscribe();
+        // It cannot be closed: its sender is ours.
+        let _ = failures.wait_for(|failures| *failures != known).await;
     }
 
     /// Meets the members, and has one to ask.
@@ -341,7 +349,7 @@ impl Cluster {
     }
 
     fn distrust(&self, index: usize) {
-        self.failures.fetch_add(1, Ordering::Relaxed);
+        self.failures.send_modify(|failures| *failures += 1);
         self.members[index].trust(false);
         if self.preferred.load(Ordering::Relaxed) == index {
             self.prefer_next();

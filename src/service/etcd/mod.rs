@@ -302,9 +302,16 @@ impl Etcd {
         }));
     }
 
-    /// Waits, at most until `give_up_at`, for the revocation of the by then empty lease.
+    /// Takes out of the store, at most until `give_up_at`, what is still in it: the lease that is empty by then,
+    /// and whatever a request left that nobody waited for. No process of the tree is alive.
     pub async fn farewell(mut self, give_up_at: Instant) {
         self.stop_tasks();
+        if let Some(session) = self.session.take()
+            && matches!(session.stage(), Stage::Attempted | Stage::Placed(_))
+        {
+            self.background
+                .clear_away(Arc::clone(&self.cluster), session);
+        }
         // Cut short, it leaves a lease without keys to its TTL: nobody waits for that.
         let _ = within(give_up_at, self.background.finished()).await;
     }
@@ -366,7 +373,13 @@ async fn queue(contender: Contender, give_up_at: Instant, background: Background
                 contender.report(Event::Gone(loss));
             }
         }
-        Ok((_, Enqueued::Occupied(reading))) => {
+        Ok((
+            _,
+            Enqueued::Occupied {
+                cluster: id,
+                reading,
+            },
+        )) => {
             // Our entry was kept out, so only the lease is there.
             session.set_stage(Stage::Emptied);
             background.clear_away(Arc::clone(&cluster), Arc::clone(&session));
@@ -379,7 +392,7 @@ async fn queue(contender: Contender, give_up_at: Instant, background: Background
                     let _ = vanished::retire(&cluster, ranges, &reading, give_up_at).await;
                 });
             }
-            contender.report(Event::Busy(queue));
+            contender.report(Event::Busy { queue, cluster: id });
         }
         Err(failure) => {
             background.clear_away(cluster, session);

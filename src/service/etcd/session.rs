@@ -80,6 +80,9 @@ impl From<Failure> for NotRenewed {
     }
 }
 
+/// How long it may take to find out which word describes a loss.
+const WORDING_PATIENCE: Duration = Duration::from_millis(50);
+
 impl Session {
     /// A session with a lease id that nobody else has.
     pub fn new(wanted: &Wanted) -> Result<Self, Failure> {
@@ -108,7 +111,7 @@ impl Session {
         !self.lost.swap(true, Ordering::Relaxed)
     }
 
-    /// Gets the lease. A grant whose answer was lost is found again and renewed, so that it counts from then.
+    /// Gets the lease. A grant whose answer was lost is found again.
     pub async fn grant(
         &self,
         cluster: &Cluster,
@@ -116,6 +119,7 @@ impl Session {
         give_up_at: Instant,
     ) -> Result<Granted, Failure> {
         let id = self.lease.get();
+        let first_sent_at = clock::now();
         let seconds = i64::try_from(ttl.as_secs()).unwrap_or(i64::MAX);
         let granted = cluster
             .call(give_up_at, |client| async move {
@@ -134,8 +138,14 @@ impl Session {
                         Ok(reply.granted)
                     })
                     .await;
-                // Whatever comes of it, the lease is there.
-                renewed.map_err(Failure::with_effect)
+                // It counts from the first request: a keepalive alone proves no renewal, and only the TTL that
+                // was granted is taken from its answer. Whatever comes of it, the lease is there.
+                renewed
+                    .map(|renewed| Granted {
+                        sent_at: first_sent_at,
+                        ..renewed
+                    })
+                    .map_err(Failure::with_effect)
             }
             granted => granted,
         }
@@ -242,15 +252,16 @@ impl Session {
                 revision: read.revision,
             },
             Some(_) => Checked::Lost(Loss::KeyOverwritten),
-            None => Checked::Lost(self.loss_of_missing_key(cluster, give_up_at).await),
+            None => Checked::Lost(self.loss_of_missing_key(cluster).await),
         })
     }
 
-    /// Our key is gone; whether with the lease or without is only a matter of words.
-    pub async fn loss_of_missing_key(&self, cluster: &Cluster, give_up_at: Instant) -> Loss {
+    /// Our key is gone; whether with the lease or without is only a matter of words, and not worth a wait: what
+    /// runs under the lock lives on meanwhile.
+    pub async fn loss_of_missing_key(&self, cluster: &Cluster) -> Loss {
         let id = self.lease.get();
         let remaining = cluster
-            .call(give_up_at, |client| async move {
+            .call(clock::now() + WORDING_PATIENCE, |client| async move {
                 let response = client.lease_client().time_to_live(id, None).await?;
                 Ok(response.ttl())
             })

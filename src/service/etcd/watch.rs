@@ -27,6 +27,8 @@ pub enum Hint {
     Broken,
     /// Nothing was heard in the time given; the watch goes on.
     Silent,
+    /// A request failed meanwhile, so the connection may be dead without a word.
+    Doubtful,
 }
 
 impl Watch {
@@ -75,8 +77,9 @@ impl Watch {
     }
 
     /// Waits for a hint, until `wake_at` at most.
-    pub async fn hint(&mut self, wake_at: Instant) -> Hint {
-        let heard = within(wake_at, async {
+    pub async fn hint(&mut self, cluster: &Cluster, wake_at: Instant) -> Hint {
+        let known = self.failures;
+        let heard = async {
             loop {
                 match self.stream.message().await {
                     // Also a compaction and a refusal arrive as a cancellation.
@@ -86,7 +89,13 @@ impl Watch {
                     Ok(None) | Err(_) => return Hint::Broken,
                 }
             }
-        });
-        heard.await.unwrap_or(Hint::Silent)
+        };
+        let heard = async {
+            tokio::select! {
+                hint = heard => hint,
+                () = cluster.failed_since(known) => Hint::Doubtful,
+            }
+        };
+        within(wake_at, heard).await.unwrap_or(Hint::Silent)
     }
 }
