@@ -228,9 +228,7 @@ impl Contender {
 
     /// Watches over our key; how it was lost.
     async fn hold(&self, token: Token, read_revision: i64) -> Loss {
-        // A watch can die without a word. Whoever finds the key gone waits our lock delay; by then we know too.
-        let lock_delay = Duration::from_millis(self.wanted.entry.lock_delay_ms);
-        let hold_poll = (lock_delay / 2).clamp(HOLD_POLL_MIN, HOLD_POLL_MAX);
+        let hold_poll = hold_poll(Duration::from_millis(self.wanted.entry.lock_delay_ms));
         let mut watch = None;
         let mut revision = read_revision;
         reached(clock::now() + HOLD_WATCH_DELAY).await;
@@ -329,5 +327,14 @@ impl Contender {
     /// Tells the run. Nobody listens any more when it is over.
     pub fn report(&self, event: Event) {
         let _ = self.events.send(event);
+    }
+}
+
+/// How often a holder reads its own key. A watch can die without a word; whoever finds the key gone waits our
+/// lock delay, and by then we have to know it too. Without a delay there is nothing to be in time for.
+fn hold_poll(lock_delay: Duration) -> Duration {
+    match lock_delay.is_zero() {
+        true => HOLD_POLL_MAX,
+        false => (lock_delay / 2).clamp(HOLD_POLL_MIN, HOLD_POLL_MAX),
     }
 }
