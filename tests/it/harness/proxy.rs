@@ -209,15 +209,17 @@ impl Shared {
             state.connections.push(client.try_clone()?);
             state.connections.push(server.try_clone()?);
         }
+        // Our side of the connection stands at once; over a slow network it would take TCP a round trip.
+        let established_at = Moment::now() + self.lock().delay * 2;
         let (client_out, server_out) = (client.try_clone()?, server.try_clone()?);
         let shared = Arc::clone(&self);
-        thread::spawn(move || shared.pump(Way::ToServer, client, server_out));
-        thread::spawn(move || self.pump(Way::ToClient, server, client_out));
+        thread::spawn(move || shared.pump(Way::ToServer, established_at, client, server_out));
+        thread::spawn(move || self.pump(Way::ToClient, established_at, server, client_out));
         Ok(())
     }
 
     /// Reads at once and writes later, so that a delay does not make the line narrower.
-    fn pump(self: Arc<Self>, way: Way, mut from: TcpStream, to: TcpStream) {
+    fn pump(self: Arc<Self>, way: Way, established_at: Moment, mut from: TcpStream, to: TcpStream) {
         let line = Arc::new(Line::default());
         let (shared, other_end) = (Arc::clone(&self), Arc::clone(&line));
         thread::spawn(move || shared.deliver(way, &other_end, to));
@@ -230,7 +232,7 @@ impl Shared {
                 self.changed.notify_all();
             }
             let delay = self.lock().delay;
-            line.push(now + delay, buffer[..count].to_vec());
+            line.push(now.max(established_at) + delay, buffer[..count].to_vec());
             if count == 0 {
                 return;
             }
