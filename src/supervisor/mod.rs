@@ -203,9 +203,8 @@ impl Supervisor {
     fn take_in(&mut self, now: Instant, event: Event) {
         match event {
             Event::Tick => {}
-            Event::FrontStopped | Event::FrontContinued | Event::FrontGone => {
-                self.on_front(now, &event);
-            }
+            Event::FrontStopped | Event::FrontContinued => self.on_front(now, &event),
+            Event::FrontGone | Event::WitnessGone => self.on_guard_gone(now, &event),
             Event::Renewed { .. } | Event::Failed(_) => {
                 self.on_lease(now, event);
             }
@@ -285,32 +284,44 @@ impl Supervisor {
     }
 
     fn on_front(&mut self, now: Instant, event: &Event) {
-        match event {
-            Event::FrontStopped => {
-                self.front = Front::Stopped(now);
-                self.act(Action::HideWaiting);
+        if *event == Event::FrontStopped {
+            self.front = Front::Stopped(now);
+            self.act(Action::HideWaiting);
+            return;
+        }
+        self.front = Front::Alive;
+        // Say where we stand again: the terminal was somebody else's in between.
+        self.told = None;
+        if self.phase == Phase::Parked {
+            self.enqueue(now);
+        }
+    }
+
+    /// One of the processes that guard the tree is dead. Another fault would find it badly guarded, so it
+    /// ends now.
+    fn on_guard_gone(&mut self, now: Instant, event: &Event) {
+        let front = *event == Event::FrontGone;
+        if front {
+            self.front = Front::Gone;
+        }
+        match self.phase {
+            Phase::Enqueueing { .. } | Phase::Waiting | Phase::Parked | Phase::Preparing { .. } => {
+                let outcome = match front {
+                    true => Outcome::FrontKilled,
+                    false => Outcome::Defect(
+                        "the witness process died before the command ran".to_owned(),
+                    ),
+                };
+                self.release(now, After::Finish(outcome));
             }
-            Event::FrontContinued => {
-                self.front = Front::Alive;
-                // Say where we stand again: the terminal was somebody else's in between.
-                self.told = None;
-                if self.phase == Phase::Parked {
-                    self.enqueue(now);
-                }
+            Phase::Starting | Phase::Running | Phase::Draining { .. } | Phase::Stopping { .. } => {
+                let outcome = match front {
+                    true => Outcome::FrontKilled,
+                    false => Outcome::Lost(Loss::WitnessDied),
+                };
+                self.kill(now, outcome);
             }
-            _ => {
-                self.front = Front::Gone;
-                match self.phase {
-                    Phase::Enqueueing { .. }
-                    | Phase::Waiting
-                    | Phase::Parked
-                    | Phase::Preparing { .. } => {
-                        self.release(now, After::Finish(Outcome::FrontKilled))
-                    }
-                    Phase::Releasing { .. } | Phase::Done => {}
-                    _ => self.kill(now, Outcome::FrontKilled),
-                }
-            }
+            Phase::Killing { .. } | Phase::Releasing { .. } | Phase::Done => {}
         }
     }
 
