@@ -33,6 +33,13 @@ struct Shared {
     changed: Condvar,
 }
 
+/// What is known of one connection.
+#[derive(Clone, Copy)]
+struct Connection {
+    number: usize,
+    established_at: Moment,
+}
+
 #[derive(Default)]
 struct State {
     delay: Duration,
@@ -225,19 +232,25 @@ impl Shared {
             state.connections.push(client.try_clone()?);
             state.connections.push(server.try_clone()?);
         }
-        let number = self.lock().next_number();
+        let mut state = self.lock();
+        let connection = Connection {
+            number: state.next_number(),
+            // Our side of the connection stands at once; over a slow network it would take TCP a round trip.
+            established_at: Moment::now() + state.delay * 2,
+        };
+        drop(state);
         let (client_out, server_out) = (client.try_clone()?, server.try_clone()?);
         let shared = Arc::clone(&self);
-        thread::spawn(move || shared.pump(number, Way::ToServer, client, server_out));
-        thread::spawn(move || self.pump(number, Way::ToClient, server, client_out));
+        thread::spawn(move || shared.pump(connection, Way::ToServer, client, server_out));
+        thread::spawn(move || self.pump(connection, Way::ToClient, server, client_out));
         Ok(())
     }
 
     /// Reads at once and writes later, so that a delay does not make the line narrower.
-    fn pump(self: Arc<Self>, number: usize, way: Way, mut from: TcpStream, to: TcpStream) {
+    fn pump(self: Arc<Self>, connection: Connection, way: Way, mut from: TcpStream, to: TcpStream) {
         let line = Arc::new(Line::default());
         let (shared, other_end) = (Arc::clone(&self), Arc::clone(&line));
-        thread::spawn(move || shared.deliver(number, way, &other_end, to));
+        thread::spawn(move || shared.deliver(connection.number, way, &other_end, to));
         let mut buffer = [0; 64 * 1024];
         loop {
             let count = from.read(&mut buffer).unwrap_or(0);
@@ -247,7 +260,10 @@ impl Shared {
                 self.changed.notify_all();
             }
             let delay = self.lock().delay;
-            line.push(now + delay, buffer[..count].to_vec());
+            line.push(
+                now.max(connection.established_at) + delay,
+                buffer[..count].to_vec(),
+            );
             if count == 0 {
                 return;
             }
