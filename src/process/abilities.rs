@@ -1,6 +1,7 @@
 //! What this machine lets us do, and what still holds where it does not.
 
 use std::io;
+use std::os::unix::fs::MetadataExt;
 
 use nix::sys::prctl;
 
@@ -44,15 +45,28 @@ pub fn abilities() -> Vec<String> {
     ]
 }
 
-/// Refuses where the promise could not be kept.
+/// Makes this process a subreaper, and refuses where the promise could not be kept.
 pub fn require() -> io::Result<()> {
-    if proc_is_ours() {
-        return Ok(());
+    if !proc_is_ours() {
+        return Err(io::Error::new(
+            io::ErrorKind::Unsupported,
+            "/proc is not mounted, or is that of another pid namespace: the command's processes could not be found and stopped",
+        ));
     }
-    Err(io::Error::new(
-        io::ErrorKind::Unsupported,
-        "/proc is not mounted, or is that of another pid namespace: the command's processes could not be found and stopped",
-    ))
+    prctl::set_child_subreaper(true).map_err(|errno| {
+        io::Error::new(
+            io::ErrorKind::Unsupported,
+            format!("the kernel makes nobody a subreaper ({errno}): nobody could say when the command's processes are gone"),
+        )
+    })
+}
+
+/// Whether this is another pid namespace than the machine's first: PID 1 may be anybody there, and its death ends
+/// everybody's life.
+pub fn in_a_container() -> bool {
+    /// PROC_PID_INIT_INO, the number of the first one since Linux 3.8 (include/linux/proc_ns.h).
+    const FIRST: u64 = 0xEFFF_FFFC;
+    std::fs::metadata("/proc/self/ns/pid").is_ok_and(|namespace| namespace.ino() != FIRST)
 }
 
 /// Whether /proc is mounted, and shows the pid namespace that we are in.

@@ -11,12 +11,13 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::clock::{Alarm, Instant, now};
 use crate::outcome::Ending;
-use crate::process::kill::{Spared, kill_all, reap};
+use crate::process::backstop::Backstop;
+use crate::process::kill::{Spared, is_child, kill_all, reap};
 use crate::process::link::{Link, Message, Reach, Received};
 use crate::process::page::Phase;
 use crate::process::signals::{self, Arrived, Signals};
 use crate::process::terminal::Terminal;
-use crate::process::{Common, ManagerDeath, inherited, tree};
+use crate::process::{Common, ManagerDeath, abilities, inherited, tree};
 
 /// How long after the deadline F acts: long enough for M to have done it.
 const PATIENCE: Duration = Duration::from_millis(75);
@@ -31,6 +32,8 @@ const WITNESS_TIME_MAX: Duration = Duration::from_millis(250);
 const SEEN_TIME: Duration = Duration::from_millis(200);
 /// How long F kills before it reports those that cannot be killed.
 const GIVE_UP_AFTER: Duration = Duration::from_secs(5);
+/// How long F waits for W and M to go, where it does. M takes at most so long to give back the lease.
+const SEE_OFF_TIME: Duration = Duration::from_secs(2);
 
 /// How the guarding ended.
 pub enum Verdict {
@@ -50,6 +53,7 @@ pub struct Front {
     witness: Option<Link>,
     signals: Signals,
     alarm: Alarm,
+    backstop: Backstop,
     terminal: Option<Terminal>,
     /// Children that we had before, of the shell that executed us; and W.
     spared: Spared,
@@ -81,6 +85,7 @@ impl Front {
             witness: Some(witness),
             signals: Signals::all()?,
             alarm: Alarm::new()?,
+            backstop: Backstop::new(PATIENCE),
             terminal: Terminal::open(),
             spared,
             ready: false,
@@ -94,6 +99,14 @@ impl Front {
 
     /// Guards until the end of the run.
     pub fn guard(mut self) -> Verdict {
+        let verdict = self.guard_to_the_end();
+        if matches!(verdict, Verdict::Finished(_)) {
+            self.see_off();
+        }
+        verdict
+    }
+
+    fn guard_to_the_end(&mut self) -> Verdict {
         loop {
             if let Some(verdict) = self.check_deadline() {
                 return verdict;
@@ -114,13 +127,15 @@ impl Front {
     }
 
     fn check_deadline(&mut self) -> Option<Verdict> {
-        let at = self.common.page.guard_at(PATIENCE)?;
-        (now() >= at).then(|| self.take_over(true))
+        let guards = [self.common.page.manager(), self.spared.helper.unwrap_or(0)];
+        let strangers = &self.spared.strangers;
+        let overdue = self.backstop.check(&self.common, strangers, &guards);
+        overdue.then(|| self.take_over(true))
     }
 
     /// When there is something to do even if nobody says anything.
     fn next_look(&self) -> Option<Instant> {
-        let guard_at = self.common.page.guard_at(PATIENCE);
+        let guard_at = self.backstop.next_look(&self.common);
         // Until there is a deadline: M tells nobody when it sets the first one.
         let look_at =
             (self.ready && guard_at.is_none() && !self.is_over()).then(|| now() + LOOK_EVERY);
@@ -148,6 +163,7 @@ impl Front {
         loop {
             match self.manager.receive() {
                 Received::Message(Message::Finish { ending, killed }) => {
+                    let killed = killed || self.backstop.has_killed();
                     if killed && let Some(terminal) = &self.terminal {
                         terminal.repair();
                     }
@@ -318,7 +334,7 @@ impl Front {
         self.pass_all(settled);
     }
 
-    /// M is dead, or has missed the deadline: kills everybody below us, W and M as well.
+    /// M is dead, or has let the deadline pass in silence: kills everybody below us, W and M as well.
     fn take_over(&mut self, overdue: bool) -> Verdict {
         // Taken first: M and W may set it on their way out.
         let (started, ended) = (self.common.page.started(), self.common.page.ended());
@@ -341,6 +357,35 @@ impl Front {
             overdue,
             survivors,
         })
+    }
+
+    /// In a container, reaps W and M, which are about to go. Whoever adopts them there may never reap: they would
+    /// stay as zombies, a pair for each run. And if we are its PID 1, M dies with us before it has given back
+    /// the lease (pid_namespaces(7)). Elsewhere nobody has to wait for them.
+    fn see_off(&mut self) {
+        if !abilities::in_a_container() {
+            return;
+        }
+        let until = now() + SEE_OFF_TIME;
+        let ours = [self.spared.helper.unwrap_or(0), self.common.page.manager()];
+        self.alarm.set(Some(until));
+        loop {
+            reap(|_, _| {});
+            // M becomes our child when W, its parent, is dead.
+            if !ours.into_iter().any(is_child) || now() >= until {
+                return;
+            }
+            let mut fds = [
+                PollFd::new(self.signals.as_fd(), PollFlags::POLLIN),
+                PollFd::new(self.alarm.as_fd(), PollFlags::POLLIN),
+            ];
+            let _ = poll(&mut fds, PollTimeout::NONE);
+            while let Some(arrived) = self.signals.next() {
+                if signals::terminates(arrived.signal) {
+                    return;
+                }
+            }
+        }
     }
 
     fn not_split(&mut self, errno: i32) -> Verdict {

@@ -92,7 +92,11 @@ impl Inherited {
 /// Lets go of what is the command's: pipes would not end, and terminals and file systems would stay busy,
 /// while we have them open. Keeps standard error, and everything of our own.
 pub fn release_descriptors() -> io::Result<()> {
-    let null = File::options().read(true).write(true).open("/dev/null")?;
+    let null = File::options()
+        .read(true)
+        .write(true)
+        .open("/dev/null")
+        .map_err(|error| io::Error::new(error.kind(), format!("/dev/null: {error}")))?;
     dup2_stdin(&null)?;
     dup2_stdout(&null)?;
     for fd in open_descriptors() {

@@ -92,6 +92,14 @@ pub fn children() -> Vec<i32> {
         .unwrap_or_default()
 }
 
+/// Whether a process is a child of ours that we have not reaped.
+pub fn is_child(pid: i32) -> bool {
+    let mut info = std::mem::MaybeUninit::<libc::siginfo_t>::uninit();
+    let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT | libc::__WALL;
+    // SAFETY: waitid(2) writes the info, which nobody reads.
+    pid > 0 && unsafe { libc::waitid(libc::P_PID, pid as u32, info.as_mut_ptr(), options) } == 0
+}
+
 /// Whether the kernel lists children.
 pub fn lists_children() -> bool {
     children_file().is_ok()
@@ -110,6 +118,8 @@ pub struct Spared {
     pub strangers: Vec<i32>,
     /// Kills the same tree; killed itself when it takes too long.
     pub helper: Option<i32>,
+    /// Guard the tree as well: only what descends from them is killed.
+    pub guards: Vec<i32>,
 }
 
 /// A killing under way.
@@ -164,6 +174,18 @@ impl Killing {
         self.round_at = now() + self.pause();
     }
 
+    /// Kills everybody below the guards in `spared`, whose children they are: they are left to reap them. Scans
+    /// no more often than rounds do.
+    pub fn round_for_guards(&mut self, leaf: Option<&Leaf>, spared: &Spared) {
+        if now() >= self.scan_at {
+            if let Some(leaf) = leaf {
+                leaf.kill();
+            }
+            self.scan(spared);
+        }
+        self.round_at = self.scan_at;
+    }
+
     fn scan(&mut self, spared: &Spared) {
         self.scans = self.scans.saturating_add(1);
         let mut snapshot = tree::snapshot();
@@ -203,6 +225,7 @@ impl Killing {
 
     fn spares(&self, spared: &Spared, pid: i32) -> bool {
         spared.strangers.contains(&pid)
+            || spared.guards.contains(&pid)
             || spared.helper == Some(pid) && now().since(self.since) < HELP_TIME
     }
 

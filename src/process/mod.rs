@@ -19,7 +19,7 @@
 //! | W is killed                   | M: a pipe ends           | the same; F ends with 79                    |
 //! | M is killed                   | C: PR_SET_PDEATHSIG;     | C dies with M, F and W kill the rest        |
 //! |                               | F, W: socket, SIGCHLD    |                                             |
-//! | M is frozen                   | F: the deadline          | F kills M, W and the tree                   |
+//! | M is frozen                   | F: the deadline          | F kills the tree; then W and a silent M     |
 //! | F is frozen                   | nobody needs to          | M goes on; without F's word nothing starts  |
 //! | F and M are frozen or killed  | W: the deadline, SIGCHLD | W kills it                                  |
 //! | someone in it cannot be killed| M: its kill loop goes on | F and W leave M alone: it renews the lease  |
@@ -34,11 +34,12 @@
 //! - Nothing on the way to a kill waits for the lock service, the terminal or another process.
 //!
 //! Reading order: this page, front.rs, manager/, stub.rs, witness.rs; then kill.rs and tree.rs (find, kill
-//! and reap), page.rs and link.rs (what they tell each other), signals.rs, terminal.rs, inherited.rs,
+//! and reap), page.rs and link.rs (what they tell each other), backstop.rs, signals.rs, terminal.rs, inherited.rs,
 //! cgroup.rs, title.rs, abilities.rs.
 #![expect(unsafe_code, reason = "the only folder with unsafe code")]
 
 pub mod abilities;
+mod backstop;
 mod cgroup;
 mod front;
 mod inherited;
@@ -57,8 +58,6 @@ mod witness;
 use std::ffi::{CString, OsString};
 use std::io;
 use std::os::unix::ffi::OsStringExt;
-
-use nix::sys::prctl;
 
 use crate::outcome::{Ended, Ending};
 use crate::process::cgroup::Leaf;
@@ -123,7 +122,6 @@ pub fn supervise(
     let argv = c_strings(invocation.argv)?;
     abilities::require()?;
     let inherited = Inherited::take()?;
-    prctl::set_child_subreaper(true)?;
     let common = Common {
         inherited,
         page: Page::share()?,
@@ -140,6 +138,7 @@ pub fn supervise(
             let spared = Spared {
                 strangers,
                 helper: Some(witness),
+                guards: Vec::new(),
             };
             drop((manager_to_front, witness_to_front));
             let front = Front::new(common, front_to_manager, front_to_witness, spared)?;

@@ -17,6 +17,10 @@ use crate::outcome::{Ended, Ending};
 /// (50 ms at most), and short enough that F, which adds it to its own patience, still acts well within the
 /// margin of 500 ms that a lease keeps for killing.
 const SIGN_OF_LIFE: Duration = Duration::from_millis(150);
+/// How long after its turn to kill a guard waits for any sign of life from M before it kills M as well. The tree
+/// is being killed meanwhile, so this only has to be short enough for the margin of 500 ms, and long enough for
+/// a M that other processes keep from the processor: a dead M cannot give the lock back.
+const SILENCE: Duration = Duration::from_millis(300);
 
 /// How far a run is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -39,6 +43,8 @@ pub struct Page {
     kill_at: AtomicU64,
     /// When M last worked on killing the tree; 0 is never.
     killing_at: AtomicU64,
+    /// When M last did anything; 0 is never.
+    alive_at: AtomicU64,
     phase: AtomicU32,
     /// How the command ended: 0 not, else see [`encode`].
     ended: AtomicU32,
@@ -72,8 +78,20 @@ impl Page {
         self.killing_at.store(now.as_nanos(), Ordering::Release);
     }
 
-    /// When a guard has to kill the tree and M, if nothing changes until then: `patience` after the
-    /// deadline, or later while M gives signs of killing it itself. None while no command runs.
+    /// M is at work, whatever it does.
+    pub fn alive(&self, now: Instant) {
+        self.alive_at.store(now.as_nanos(), Ordering::Release);
+    }
+
+    /// When a guard has to kill M as well, if nothing changes until then: M has let the deadline pass, and
+    /// nothing is heard of it. None while no command runs.
+    pub fn overdue_at(&self, patience: Duration) -> Option<Instant> {
+        let alive = Instant::from_nanos(self.alive_at.load(Ordering::Acquire));
+        Some(self.guard_at(patience)?.max(alive) + SILENCE)
+    }
+
+    /// When a guard has to kill the tree, if nothing changes until then: `patience` after the deadline, or
+    /// later while M gives signs of killing it itself. None while no command runs.
     pub fn guard_at(&self, patience: Duration) -> Option<Instant> {
         if !matches!(self.phase(), Phase::Running | Phase::Leftovers) {
             return None;
@@ -188,6 +206,10 @@ mod tests {
         let busy = kill_at + Duration::from_secs(1);
         page.killing(busy);
         assert_eq!(page.guard_at(patience), Some(busy + SIGN_OF_LIFE));
+        let silent = busy + SIGN_OF_LIFE + SILENCE;
+        assert_eq!(page.overdue_at(patience), Some(silent));
+        page.alive(silent);
+        assert_eq!(page.overdue_at(patience), Some(silent + SILENCE));
         page.set_phase(Phase::Empty);
         assert_eq!(page.guard_at(patience), None, "nobody is left");
     }

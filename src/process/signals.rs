@@ -12,17 +12,6 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use crate::outcome::Ending;
 
-/// Raised by the instruction that a thread executes: blocking them helps nobody (sigprocmask(2): undefined).
-const SYNCHRONOUS: [Signal; 7] = [
-    Signal::SIGSEGV,
-    Signal::SIGBUS,
-    Signal::SIGFPE,
-    Signal::SIGILL,
-    Signal::SIGTRAP,
-    Signal::SIGABRT,
-    Signal::SIGSYS,
-];
-
 /// Every signal that can be caught.
 pub fn all() -> impl Iterator<Item = i32> {
     (1..=libc::SIGRTMAX()).filter(|&signal| {
@@ -63,16 +52,12 @@ const fn is_terminals(signal: i32) -> bool {
 }
 
 /// Blocks every signal that can be blocked, and returns the mask as it was.
+///
+/// Also those that a wrong instruction raises: somebody may send them, as systemd's watchdog sends ABRT. One that
+/// an instruction raises ends us all the same (kernel/signal.c, force_sig_info_to_task), and abort(3) unblocks
+/// its own.
 pub fn block_all() -> io::Result<SigSet> {
-    Ok(blockable().thread_swap_mask(nix::sys::signal::SigmaskHow::SIG_SETMASK)?)
-}
-
-fn blockable() -> SigSet {
-    let mut set = SigSet::all();
-    for signal in SYNCHRONOUS {
-        set.remove(signal);
-    }
-    set
+    Ok(SigSet::all().thread_swap_mask(nix::sys::signal::SigmaskHow::SIG_SETMASK)?)
 }
 
 /// A signal that arrived.
@@ -94,7 +79,7 @@ pub struct Signals(SignalFd);
 impl Signals {
     /// Reads every signal that can be blocked.
     pub fn all() -> io::Result<Self> {
-        Self::of(&blockable())
+        Self::of(&SigSet::all())
     }
 
     /// Reads only SIGCHLD.

@@ -12,6 +12,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::pipe2;
 
 use crate::clock::{Alarm, now};
+use crate::process::backstop::Backstop;
 use crate::process::kill::{Left, Spared, kill_all, reap};
 use crate::process::link::{Link, Message, Received};
 use crate::process::manager::{self, Manager};
@@ -68,6 +69,7 @@ struct Witness {
     manager: i32,
     signals: Signals,
     alarm: Alarm,
+    backstop: Backstop,
     /// F has let a command start, so there is, or will be, a deadline.
     watching: bool,
 }
@@ -88,6 +90,7 @@ fn watch(common: Common, front: Link, manager: i32, _alive: OwnedFd) -> ! {
         manager,
         signals,
         alarm,
+        backstop: Backstop::new(PATIENCE),
         watching: false,
     };
     loop {
@@ -97,24 +100,24 @@ fn watch(common: Common, front: Link, manager: i32, _alive: OwnedFd) -> ! {
 
 impl Witness {
     fn turn(&mut self) {
-        let guard_at = self.common.page.guard_at(PATIENCE);
-        if guard_at.is_some_and(|at| now() >= at) {
-            self.take_over();
-        }
+        self.check_deadline();
+        // M can be late in setting a deadline, or the first.
         let look_at = self.watching && self.common.page.phase() != Phase::Empty;
-        self.alarm
-            .set(guard_at.or_else(|| look_at.then(|| now() + LOOK_EVERY)));
+        self.alarm.set(
+            self.backstop
+                .next_look(&self.common)
+                .or_else(|| look_at.then(|| now() + LOOK_EVERY)),
+        );
         self.wait();
-        if self
-            .common
-            .page
-            .guard_at(PATIENCE)
-            .is_some_and(|at| now() >= at)
-        {
-            self.take_over();
-        }
+        self.check_deadline();
         self.read_signals();
         self.read_front();
+    }
+
+    fn check_deadline(&mut self) {
+        if self.backstop.check(&self.common, &[], &[self.manager]) {
+            self.take_over();
+        }
     }
 
     fn wait(&self) {
@@ -189,7 +192,7 @@ impl Witness {
         }
     }
 
-    /// Kills everybody below: M, which is dead or has missed the deadline, and the tree.
+    /// Kills everybody below: M, which is dead or has let the deadline pass in silence, and the tree.
     fn take_over(&mut self) -> ! {
         // The scheduler gives each session a share of its own (sched(7), autogroup): in the tree's own session
         // a fork bomb would leave us no time. The group does not need us any more.

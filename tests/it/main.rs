@@ -45,6 +45,18 @@ mod status;
 mod unread;
 // Somebody at a keyboard.
 mod terminal;
+// The keys of job control, in every shell.
+mod jobcontrol;
+// Editors, pagers and shells, and terminals that go away.
+mod at_a_terminal;
+// Deadlines that the manager lets pass.
+mod starved;
+// Signals, and what the command inherits.
+mod signals;
+// Machines that lack something, and limits that are reached.
+mod hardship;
+// What everything else is for.
+mod invariant;
 // What users read is true.
 mod help;
 // What developers read is true.

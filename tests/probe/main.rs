@@ -6,10 +6,16 @@
 //! | `ticks FILE` | prints `ready`, then writes the time to FILE for ever |
 //! | `signals` | prints `ready`, then a line for every signal; USR2 ends it |
 //! | `die SIGNAL` | dies of the signal with this number |
+//! | `watch SIGNAL...` | prints `ready`, then a line for each of these; others have their usual effect |
+//! | `raw` | makes the terminal raw, ignores TERM, prints `raw` and stays until `q` is typed |
 //! | `state` | prints what it inherited: descriptors, masks, limits, ... |
 //! | `witness FILE` | appends a line to FILE; fails when another one does at the same time |
 //! | `census COOKIE` | prints the living processes of another run's command |
 //! | `tree SHAPE` | starts a tree of processes, prints `ready` and stays: see `tree.rs` |
+//! | `init COMMAND...` | as PID 1: runs COMMAND, reaps nobody else, prints who is left |
+//! | `without CALL COMMAND...` | runs COMMAND where a system call does not exist: see `lacking.rs` |
+//! | `notify TEXT` | sends TEXT to $NOTIFY_SOCKET, as a service of Type=notify does |
+//! | `fork-bomb` | forks until it is stopped |
 //! | `proxy LISTEN SERVER MILLISECONDS` | a slow network in front of SERVER |
 #![expect(
     clippy::disallowed_methods,
@@ -18,6 +24,7 @@
 )]
 #![expect(unsafe_code, reason = "it forks and changes signal dispositions")]
 
+mod lacking;
 #[path = "../it/harness/processes.rs"]
 #[expect(dead_code, reason = "made for the tests, partly used here")]
 mod processes;
@@ -25,11 +32,13 @@ mod processes;
 #[expect(dead_code, reason = "made for the tests, partly used here")]
 mod proxy;
 mod state;
+mod terminal;
 mod tree;
 
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::net::SocketAddr;
+use std::os::unix::net::UnixDatagram;
 use std::thread;
 use std::time::Duration;
 
@@ -44,6 +53,12 @@ fn main() {
         ["ticks", file] => ticks(file),
         ["signals"] => signals(),
         ["die", signal] => die(signal.parse().expect("a number")),
+        ["watch", ref names @ ..] => terminal::watch(names),
+        ["raw"] => terminal::raw(),
+        ["init", ref command @ ..] => lacking::neglectful_init(command),
+        ["without", call, ref command @ ..] => lacking::without(call, command),
+        ["notify", text] => notify(text),
+        ["fork-bomb"] => tree::bomb(),
         ["state"] => state::print(),
         ["witness", file] => witness(file),
         ["census", cookie] => census(cookie),
@@ -120,6 +135,14 @@ fn witness(file: &str) {
     log.write_all(line.as_bytes())
         .expect("the file can be written");
     fs::remove_file(&inside).expect("we made it");
+}
+
+fn notify(text: &str) {
+    let socket = std::env::var("NOTIFY_SOCKET").expect("somebody wants to know");
+    let sender = UnixDatagram::unbound().expect("a socket");
+    sender
+        .send_to(text.as_bytes(), socket)
+        .expect("somebody listens");
 }
 
 fn census(cookie: &str) {

@@ -56,6 +56,23 @@ pub(crate) fn stand(shape: &str) {
     }
 }
 
+/// Forks as fast as it can, and so does every child; says `ready` once no more can be made.
+pub(crate) fn bomb() -> ! {
+    let mut said = false;
+    loop {
+        // SAFETY: this program has one thread.
+        match unsafe { fork() } {
+            Ok(ForkResult::Parent { .. }) => {}
+            Ok(ForkResult::Child) => said = true,
+            Err(_) if said => {}
+            Err(_) => {
+                said = true;
+                say("ready");
+            }
+        }
+    }
+}
+
 /// How the last processes of a tree tell the first one that they are there.
 struct Standing(File);
 

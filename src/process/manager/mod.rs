@@ -93,6 +93,8 @@ impl Manager {
     /// The next fact. Cancel safe. Must be awaited inside a tokio runtime with its I/O driver.
     pub async fn next(&mut self) -> Event {
         loop {
+            // Called anew in every turn of the event loop, whatever woke it.
+            self.common.page.alive(now());
             if let Some(event) = self.events.pop_front() {
                 return event;
             }

@@ -19,3 +19,7 @@ pub(crate) mod pty;
 pub(crate) mod eventually;
 // Many runs at a time.
 pub(crate) mod together;
+// Who is who around a command, and places where leasehold has to do without something.
+pub(crate) mod anatomy;
+// An interactive shell.
+pub(crate) mod shell;

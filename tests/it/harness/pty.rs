@@ -94,6 +94,11 @@ impl Terminal {
         });
     }
 
+    /// Everything that appeared.
+    pub(crate) fn screen_text(&self) -> String {
+        self.screen.text()
+    }
+
     /// What appeared behind what was waited for.
     pub(crate) fn unread(&self) -> String {
         let bytes = self.screen.bytes();
