@@ -16,7 +16,7 @@
 //! | what happens                  | who notices              | what becomes of the tree                    |
 //! |-------------------------------|--------------------------|---------------------------------------------|
 //! | F is killed                   | M: its socket ends       | M kills it and gives the lock back          |
-//! | W is killed                   | M: a pipe ends           | the same                                    |
+//! | W is killed                   | M: a pipe ends           | the same; F ends with 79                    |
 //! | M is killed                   | C: PR_SET_PDEATHSIG;     | C dies with M, F and W kill the rest        |
 //! |                               | F, W: socket, SIGCHLD    |                                             |
 //! | M is frozen                   | F: the deadline          | F kills the tree; then W and a silent M     |

@@ -32,7 +32,12 @@ pub enum Event {
         read_revision: i64,
     },
     /// Asked not to wait, and somebody holds the lock: nothing of ours is in the queue.
-    Busy(Queue),
+    Busy {
+        /// The queue.
+        queue: Queue,
+        /// Whose queue it is.
+        cluster: ClusterId,
+    },
     /// The attempt to enqueue ended without a place: final, or its time was up.
     NotEnqueued(Trouble),
 
@@ -70,6 +75,8 @@ pub enum Event {
     FrontContinued,
     /// It is dead.
     FrontGone,
+    /// The witness, which guards the tree with us, is dead.
+    WitnessGone,
     /// This signal was sent to us and is not the command's: it came before the start or after the end.
     Signal(i32),
 
@@ -174,4 +181,6 @@ pub enum TroubleKind {
     Refused,
     /// The service does not accept who we are or what we may do.
     Denied,
+    /// Settings or files cannot be used: somebody has to change them.
+    Misconfigured,
 }

@@ -129,7 +129,9 @@ impl Supervisor {
         let program = &self.plan.program;
         let errno = Errno::from_raw(errno);
         if errno == Errno::ENOENT {
-            Outcome::NotFound(format!("{program}: command not found"))
+            Outcome::NotFound(format!(
+                "{program}: no such command, or its interpreter is missing"
+            ))
         } else {
             let why = errno.desc();
             Outcome::NotExecutable(format!("{program} cannot be executed: {why}"))
@@ -170,6 +172,7 @@ impl Supervisor {
             | Phase::Stopping { outcome, .. }
             | Phase::Killing { outcome, .. } => {
                 let outcome = outcome.clone();
+                self.history.empty_at = Some(now);
                 self.release(now, After::Finish(outcome));
             }
             _ => {}

@@ -84,6 +84,8 @@ pub struct History {
     pub ended_at: Option<Instant>,
     /// How it ended.
     pub command: Option<Ended>,
+    /// When no process of its tree was left.
+    pub empty_at: Option<Instant>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -203,9 +205,8 @@ impl Supervisor {
     fn take_in(&mut self, now: Instant, event: Event) {
         match event {
             Event::Tick => {}
-            Event::FrontStopped | Event::FrontContinued | Event::FrontGone => {
-                self.on_front(now, &event);
-            }
+            Event::FrontStopped | Event::FrontContinued => self.on_front(now, &event),
+            Event::FrontGone | Event::WitnessGone => self.on_guard_gone(now, &event),
             Event::Renewed { .. } | Event::Failed(_) => {
                 self.on_lease(now, event);
             }
@@ -215,7 +216,7 @@ impl Supervisor {
             Event::Enqueued { .. }
             | Event::Waiting(_)
             | Event::Admitted { .. }
-            | Event::Busy(_)
+            | Event::Busy { .. }
             | Event::NotEnqueued(_)
             | Event::FrontReady => self.on_queue(now, event),
             Event::Started | Event::NotStarted(_) | Event::Ended(_) | Event::Empty => {
@@ -285,32 +286,42 @@ impl Supervisor {
     }
 
     fn on_front(&mut self, now: Instant, event: &Event) {
-        match event {
-            Event::FrontStopped => {
-                self.front = Front::Stopped(now);
-                self.act(Action::HideWaiting);
+        if *event == Event::FrontStopped {
+            self.front = Front::Stopped(now);
+            self.act(Action::HideWaiting);
+            return;
+        }
+        self.front = Front::Alive;
+        // Say where we stand again: the terminal was somebody else's in between.
+        self.told = None;
+        if self.phase == Phase::Parked {
+            self.enqueue(now);
+        }
+    }
+
+    /// One of the processes that guard the tree is dead. Another fault would find it badly guarded, so it
+    /// ends now.
+    fn on_guard_gone(&mut self, now: Instant, event: &Event) {
+        let front = *event == Event::FrontGone;
+        if front {
+            self.front = Front::Gone;
+        }
+        match self.phase {
+            Phase::Enqueueing { .. } | Phase::Waiting | Phase::Parked | Phase::Preparing { .. } => {
+                let outcome = match front {
+                    true => Outcome::FrontKilled,
+                    false => Outcome::HelperKilled("witness"),
+                };
+                self.release(now, After::Finish(outcome));
             }
-            Event::FrontContinued => {
-                self.front = Front::Alive;
-                // Say where we stand again: the terminal was somebody else's in between.
-                self.told = None;
-                if self.phase == Phase::Parked {
-                    self.enqueue(now);
-                }
+            Phase::Starting | Phase::Running | Phase::Draining { .. } | Phase::Stopping { .. } => {
+                let outcome = match front {
+                    true => Outcome::FrontKilled,
+                    false => Outcome::Lost(Loss::WitnessDied),
+                };
+                self.kill(now, outcome);
             }
-            _ => {
-                self.front = Front::Gone;
-                match self.phase {
-                    Phase::Enqueueing { .. }
-                    | Phase::Waiting
-                    | Phase::Parked
-                    | Phase::Preparing { .. } => {
-                        self.release(now, After::Finish(Outcome::FrontKilled))
-                    }
-                    Phase::Releasing { .. } | Phase::Done => {}
-                    _ => self.kill(now, Outcome::FrontKilled),
-                }
-            }
+            Phase::Killing { .. } | Phase::Releasing { .. } | Phase::Done => {}
         }
     }
 

@@ -57,6 +57,13 @@ fn queue(ahead: usize) -> Queue {
     }
 }
 
+fn busy() -> Event {
+    Event::Busy {
+        queue: queue(1),
+        cluster: ClusterId(0xc),
+    }
+}
+
 fn trouble(kind: TroubleKind) -> Trouble {
     Trouble {
         kind,
@@ -249,7 +256,7 @@ fn a_busy_lock_ends_a_run_that_does_not_wait() {
         conflict_status: 3,
         ..plan()
     });
-    world.event(Event::Busy(queue(1)));
+    world.event(busy());
     assert_eq!(world.finished.map(|outcome| outcome.exit_status()), Some(3));
 }
 
@@ -290,7 +297,11 @@ fn the_wait_goes_on_counting_when_the_place_is_lost() {
 
 #[test]
 fn a_service_that_refuses_or_stays_away_ends_the_attempt() {
-    for (kind, status) in [(TroubleKind::Denied, 77), (TroubleKind::Refused, 69)] {
+    for (kind, status) in [
+        (TroubleKind::Denied, 77),
+        (TroubleKind::Refused, 69),
+        (TroubleKind::Misconfigured, 78),
+    ] {
         let mut world = World::new(plan());
         world.event(Event::NotEnqueued(trouble(kind)));
         assert_eq!(world.over_with().exit_status(), status);
@@ -596,11 +607,15 @@ fn a_command_that_cannot_be_executed_gives_the_lock_back() {
 }
 
 #[test]
-fn the_death_of_the_front_kills_the_tree_and_gives_the_lock_back() {
+fn the_death_of_a_guard_kills_the_tree_and_gives_the_lock_back() {
     let mut world = World::new(plan());
     assert_eq!(world.running().event(Event::FrontGone), [Action::Kill]);
     world.event(Event::Empty);
     assert_eq!(world.over_with(), Outcome::FrontKilled);
+    let mut world = World::new(plan());
+    assert_eq!(world.running().event(Event::WitnessGone), [Action::Kill]);
+    world.event(Event::Empty);
+    assert_eq!(world.over_with(), Outcome::Lost(Loss::WitnessDied));
     let mut world = World::new(plan());
     world.waiting().event(Event::FrontGone);
     assert_eq!(world.over_with(), Outcome::FrontKilled);
@@ -640,6 +655,16 @@ fn a_lock_held_by_an_enclosing_run_is_refused() {
     });
     world.enqueued();
     assert_eq!(world.over_with().exit_status(), 64);
+    let enclosing = vec!["c:/leasehold/job".to_owned()];
+    let mut world = World::new(Plan {
+        enclosing,
+        ..plan()
+    });
+    world.event(busy());
+    assert_eq!(
+        world.finished.map(|outcome| outcome.exit_status()),
+        Some(64)
+    );
     // The same name in another cluster is another lock.
     let enclosing = vec!["d:/leasehold/job".to_owned()];
     let mut world = World::new(Plan {
@@ -679,7 +704,7 @@ fn every_event(now: Instant) -> Vec<Event> {
         },
         Event::Waiting(queue(1)),
         Event::Admitted { read_revision: 40 },
-        Event::Busy(queue(1)),
+        busy(),
         Event::NotEnqueued(trouble(TroubleKind::Unreachable)),
         Event::NotEnqueued(trouble(TroubleKind::Denied)),
         Event::Renewed {
@@ -700,6 +725,7 @@ fn every_event(now: Instant) -> Vec<Event> {
         Event::FrontStopped,
         Event::FrontContinued,
         Event::FrontGone,
+        Event::WitnessGone,
         Event::Signal(15),
         Event::Tick,
     ]
@@ -757,7 +783,7 @@ const PHASES: &[Setup] = &[
         world.event(Event::Empty);
     }),
     ("done", |world| {
-        world.event(Event::Busy(queue(1)));
+        world.event(busy());
     }),
 ];
 
@@ -792,7 +818,7 @@ fn every_pair_of_events_in_every_phase_keeps_the_rules() {
 proptest! {
     #[test]
     fn any_history_keeps_the_rules_and_ends_once_everything_answers(
-        steps in prop::collection::vec((0_usize..23, 0_u64..20_000), 0..80),
+        steps in prop::collection::vec((0_usize..24, 0_u64..20_000), 0..80),
         max_runtime in prop::option::of(1_u64..100),
         leftover in 0_usize..3,
     ) {

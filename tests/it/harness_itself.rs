@@ -119,7 +119,11 @@ fn what_escapes_its_session_is_found_and_ended_with_the_run() {
 fn a_terminal_sends_its_signals_to_the_foreground() {
     let mut terminal = Terminal::start(
         Run::program("sh")
-            .arguments(["-c", "trap 'echo caught; exit 3' INT; echo ready; cat"])
+            // Busy, since a signal in the moment before a wait would be noticed only after it.
+            .arguments([
+                "-c",
+                "trap 'echo caught; exit 3' INT; echo ready; while :; do :; done",
+            ])
             .to_command(),
     );
     terminal.expect("ready");

@@ -29,6 +29,8 @@ mod queue;
 mod lease_loss;
 // Whoever of leasehold dies first.
 mod faults;
+// A connection that died without a word.
+mod dead_connection;
 // A holder that vanished.
 mod lock_delay;
 // etcdctl and leasehold exclude one another.

@@ -88,7 +88,6 @@ impl Parts {
             failure: self.failure,
             killing: None,
             killed: false,
-            front_gone_told: false,
             look_at: None,
             front_stopped: false,
             events: VecDeque::new(),

@@ -59,7 +59,7 @@ impl Manager {
             Received::End => {
                 self.front = None;
                 self.look_at = None;
-                self.tell_front_gone();
+                self.events.push_back(Event::FrontGone);
             }
         }
     }

@@ -61,7 +61,6 @@ pub struct Manager {
     killing: Option<Killing>,
     /// The command was killed, or what it left.
     killed: bool,
-    front_gone_told: bool,
     /// When to look after a front that was asked whether a command may be started.
     look_at: Option<Instant>,
     /// It was told to be stopped, before a command runs.
@@ -105,7 +104,7 @@ impl Manager {
                 Wake::Failure => self.read_failure(),
                 Wake::WitnessGone => {
                     self.witness = None;
-                    self.tell_front_gone();
+                    self.events.push_back(Event::WitnessGone);
                 }
                 Wake::Time => self.take_time(),
             }
@@ -239,13 +238,6 @@ impl Manager {
     fn tell_front(&self, message: Message) {
         if let Some(front) = &self.front {
             front.send(message);
-        }
-    }
-
-    fn tell_front_gone(&mut self) {
-        if !self.front_gone_told {
-            self.front_gone_told = true;
-            self.events.push_back(Event::FrontGone);
         }
     }
 
