@@ -6,11 +6,12 @@
 
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, lookup_host};
+use tokio::net::TcpStream;
+use tokio::sync::oneshot;
 
 use super::deadline::reached;
 use super::race::Race;
@@ -62,10 +63,29 @@ impl fmt::Display for ConnectionOver {
 
 impl std::error::Error for ConnectionOver {}
 
+/// The addresses of a name. getaddrinfo(3) waits, so it gets a thread, which goes on by itself if nobody waits for it
+/// any more. Not tokio's: it panics where no thread can be made (`ulimit -u`, `pids.max`), and a panic would
+/// cost the command its lock.
+async fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+    if let Ok(address) = host.parse::<IpAddr>() {
+        return Ok(vec![SocketAddr::new(address, port)]);
+    }
+    let host = host.to_owned();
+    let (found, addresses) = oneshot::channel();
+    std::thread::Builder::new().spawn(move || {
+        let addresses = (host.as_str(), port).to_socket_addrs();
+        // An error means that nobody waits for it any more.
+        let _ = found.send(addresses.map(Iterator::collect));
+    })?;
+    addresses
+        .await
+        .unwrap_or_else(|_| Err(io::Error::other("the resolver gave no answer")))
+}
+
 /// Connects. The caller bounds it.
 pub async fn dial(target: &Target, tls: Option<&Tls>) -> Result<Box<dyn Stream>, Failure> {
     let address = &target.address;
-    let addresses = lookup_host((target.host.as_str(), target.port)).await;
+    let addresses = resolve(&target.host, target.port).await;
     let addresses = addresses.map_err(|error| {
         let why = innermost(&error);
         Failure::unconnected(
@@ -73,7 +93,7 @@ pub async fn dial(target: &Target, tls: Option<&Tls>) -> Result<Box<dyn Stream>,
             &format!("the name {} has no address: {why}", target.host),
         )
     })?;
-    let connected = connect(addresses.collect()).await;
+    let connected = connect(addresses).await;
     let tcp = connected.map_err(|error| Failure::unconnected(address, &innermost(&error)))?;
     // Requests are small and somebody waits for each.
     let _ = tcp.set_nodelay(true);
