@@ -17,6 +17,9 @@ etcd        etcd-server         demo test bench
 etcdctl     etcd-client         demo test bench
 timeout     coreutils           test
 flock       util-linux          test bench
+unshare     util-linux          test
+setpriv     util-linux          test
+prlimit     util-linux          test
 ps          procps              test
 ss          iproute2            test
 fuser       psmisc              test
@@ -24,6 +27,8 @@ zsh         zsh                 test
 dash        dash                test
 ksh         ksh                 test
 fish        fish                test
+less        less                test
+vim         vim                 test
 hyperfine   hyperfine           bench
 TABLE
 }

@@ -10,7 +10,6 @@
 #![expect(unsafe_code, reason = "pidfds have no safe wrapper")]
 
 #[path = "../../tests/it/harness/eventually.rs"]
-#[expect(dead_code, reason = "made for the tests, partly used here")]
 mod eventually;
 #[path = "../../tests/it/harness/processes.rs"]
 #[expect(dead_code, reason = "made for the tests, partly used here")]
@@ -25,11 +24,15 @@ mod holder;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use eventually::let_time_pass_until;
 use holder::{Holder, Setup, TTL, Who};
 use processes::Moment;
 use store::Store;
 
 use Who::{Front, Manager, Witness};
+
+/// Far above the 100 ms after which a holder watches its key, and what etcd takes to begin with it.
+const WATCHES_AFTER: Duration = Duration::from_millis(500);
 
 /// Something that happens to a holder.
 struct Fault {
@@ -144,6 +147,8 @@ fn measure_all(setup: &Setup, store: &Store, rounds: usize) -> Measured {
     let after = |fault: &Fault| {
         sorted((0..rounds).map(|_| {
             let holder = Holder::start(setup);
+            // A holder begins to watch its key when it has run for a moment.
+            let_time_pass_until(holder.began_at() + WATCHES_AFTER);
             let struck_at = Moment::now();
             (fault.strike)(&holder, store);
             holder.wait_tree_dead().since(struck_at)

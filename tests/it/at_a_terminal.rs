@@ -112,14 +112,13 @@ fn a_shell_inside_has_its_own_jobs_and_can_suspend_itself() {
         });
         shell.terminal.press("\x1a");
         shell.expect("topped");
-        shell.enter("kill %1; echo in''side");
-        shell.expect("inside\r\n");
-        eventually("the inner job is gone", SOON, || {
-            match the_commands(&etcd).len() {
-                1 => Ok(()),
-                count => Err(count),
-            }
+        shell.expect("bash-inner> ");
+        shell.enter("fg");
+        eventually("the inner job goes on", SOON, || {
+            is_in_foreground(the_commands(&etcd), "sleep")
         });
+        shell.terminal.press("\x03");
+        shell.expect("bash-inner> ");
         shell.enter("suspend");
         shell.expect_stopped();
         shell.enter("fg");

@@ -161,6 +161,24 @@ fn where_no_more_processes_can_be_made_a_run_is_refused_and_leaves_nobody() {
             output.assert_status(0);
         }
     }
+    // The resolver of names needs a thread of its own.
+    if is_root() {
+        let port = etcd.members[0].address().port();
+        etcd.run("job")
+            .arguments([
+                "--endpoints",
+                &format!("localhost:{port}"),
+                "--connect-timeout",
+                "1",
+            ])
+            .command(["true"])
+            .wrapped(["prlimit", "--nproc=4"])
+            .unprivileged()
+            .output()
+            .assert_status(69)
+            .assert_stderr_has(["localhost has no address", "temporarily unavailable"])
+            .assert_nobody_left();
+    }
     // The command's own trouble is its own.
     if is_root() {
         let output = etcd
