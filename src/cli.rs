@@ -1,6 +1,9 @@
 //! What may be typed, and what `--help` says. It only validates; [`crate::config`] makes of it what the
 //! program needs.
 
+// `leasehold fence`.
+pub mod fence;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -42,6 +45,8 @@ pub enum Command {
     Run(Box<RunArgs>),
     /// Show who holds a lock and who waits for it
     Status(StatusArgs),
+    /// Use the fencing token: for what must not be done by a holder that is one no more
+    Fence(fence::FenceArgs),
 }
 
 /// How to reach the lock service: the same for every command.
@@ -92,6 +97,9 @@ pub struct RunArgs {
     /// What to do with processes that outlive the command
     #[arg(long, value_name = "POLICY", value_enum, default_value_t = OnLeftover::Wait)]
     pub on_leftover: OnLeftover,
+    /// What a lost lock does to the command
+    #[arg(long, value_name = "POLICY", value_enum, default_value_t = OnLoss::Kill)]
+    pub on_loss: OnLoss,
     /// Shown to waiters and in status
     #[arg(long, value_name = "TEXT")]
     pub reason: Option<String>,
@@ -147,6 +155,15 @@ pub enum OnLeftover {
     Kill,
     /// Let them live outside the lock
     Leave,
+}
+
+/// `--on-loss`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum OnLoss {
+    /// Stop it before anybody else can get the lock
+    Kill,
+    /// Only say so; for commands whose every write is fenced
+    Warn,
 }
 
 /// `--log-format`.

@@ -48,6 +48,8 @@ mod ui;
 mod report;
 // The other subcommands.
 mod commands;
+// `fence`: the use of tokens.
+mod fence;
 
 use clap::Parser;
 
@@ -76,6 +78,7 @@ fn dispatch(command: Command) -> Ending {
             }
         },
         Command::Status(args) => commands::status::status(&args, &inherited),
+        Command::Fence(args) => fence::fence(args.command, &inherited),
     }
 }
 

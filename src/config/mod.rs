@@ -16,7 +16,7 @@ use crate::lock::key::Prefix;
 use crate::lock::lease;
 use crate::outcome::Outcome;
 use crate::service::Wanted;
-use crate::supervisor::{OnLeftover, Plan};
+use crate::supervisor::{OnLeftover, OnLoss, Plan};
 use endpoint::Endpoint;
 
 /// What this process was given by whoever started it.
@@ -35,7 +35,8 @@ pub struct Inherited {
 }
 
 impl Inherited {
-    fn variable(&self, name: &str) -> Option<&str> {
+    /// A variable that is set to something.
+    pub fn variable(&self, name: &str) -> Option<&str> {
         self.variables
             .get(name)
             .map(String::as_str)
@@ -188,6 +189,10 @@ impl RunConfig {
                 cli::OnLeftover::Kill => OnLeftover::Kill,
                 cli::OnLeftover::Leave => OnLeftover::Leave,
             },
+            on_loss: match args.on_loss {
+                cli::OnLoss::Kill => OnLoss::Kill,
+                cli::OnLoss::Warn => OnLoss::Warn,
+            },
             conflict_status: args.conflict_exit_code,
         };
         let entry = Entry {
@@ -242,7 +247,7 @@ fn timing(args: &RunArgs) -> Result<(Duration, Duration), Outcome> {
 }
 
 /// The command's file name, without its folder: what others are told.
-fn program_name(argv: &[OsString]) -> String {
+pub fn program_name(argv: &[OsString]) -> String {
     let path = argv.first().map(PathBuf::from).unwrap_or_default();
     path.file_name().map_or_else(
         || path.to_string_lossy().into_owned(),

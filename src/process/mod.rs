@@ -33,7 +33,7 @@
 //!
 //! Reading order: this page, front.rs, manager.rs, stub.rs, witness.rs; then kill.rs and tree.rs (find, kill
 //! and reap), page.rs and link.rs (what they tell each other), signals.rs, terminal.rs, inherited.rs,
-//! cgroup.rs, title.rs, abilities.rs.
+//! cgroup.rs, title.rs, abilities.rs; preemption.rs (one run ends another).
 #![expect(unsafe_code, reason = "the only folder with unsafe code")]
 
 pub mod abilities;
@@ -44,6 +44,7 @@ mod kill;
 mod link;
 mod manager;
 mod page;
+pub mod preemption;
 pub mod readiness;
 mod signals;
 mod stub;

@@ -23,6 +23,9 @@ const SYNCHRONOUS: [Signal; 7] = [
     Signal::SIGSYS,
 ];
 
+/// Asks a manager to end its run. Whoever stops a service signals every process of it, but not with this one.
+pub const REQUEST: Signal = Signal::SIGUSR1;
+
 /// Every signal that can be caught.
 pub fn all() -> impl Iterator<Item = i32> {
     (1..=libc::SIGRTMAX()).filter(|&signal| {
@@ -101,6 +104,13 @@ impl Signals {
     pub fn children() -> io::Result<Self> {
         let mut set = SigSet::empty();
         set.add(Signal::SIGCHLD);
+        Self::of(&set)
+    }
+
+    /// Reads only the signal by which another leasehold asks a manager to end its run.
+    pub fn requests() -> io::Result<Self> {
+        let mut set = SigSet::empty();
+        set.add(REQUEST);
         Self::of(&set)
     }
 

@@ -8,6 +8,7 @@
 //!   ├ session      one lease with its two keys: grant, renew and validate, revoke
 //!   ├ release      giving a session back, whatever has become of it
 //!   └ inspection   a lock as anybody sees it, for `status`
+//!  fence           what only the holder can do, for `fence`
 //!  transaction     what is sent and what its answer says
 //!  cluster         which member to ask, and for how long
 //!   └ member       one endpoint; every call is bounded here
@@ -21,6 +22,7 @@
 mod cluster;
 mod contender;
 mod deadline;
+pub mod fence;
 mod holder;
 mod inspection;
 mod member;
