@@ -3,16 +3,16 @@
 
 // `leasehold fence`.
 pub mod fence;
+// The options that come from the table of settings.
+mod settings;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::builder::styling::Styles;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 
-use crate::config::duration;
-use crate::lock::key::Prefix;
+use crate::config::layers::Typed;
 use crate::lock::name::LockName;
 
 /// Run a command while holding a distributed lock, and have its whole process tree dead before anybody else
@@ -47,21 +47,39 @@ pub enum Command {
     Status(StatusArgs),
     /// Use the fencing token: for what must not be done by a holder that is one no more
     Fence(fence::FenceArgs),
+    /// Show every setting and where it came from, or check the configuration
+    Config(ConfigArgs),
+    /// Print the completion script of a shell
+    #[command(after_help = COMPLETIONS_HELP)]
+    Completions(CompletionsArgs),
+    /// Print the manual page
+    Man,
+    /// Print the names of locks in use, for completion
+    #[command(hide = true)]
+    CompleteNames(CompleteNamesArgs),
 }
 
+const COMPLETIONS_HELP: &str = "\
+To install:
+  bash        leasehold completions bash > ~/.local/share/bash-completion/completions/leasehold
+  zsh         leasehold completions zsh > ~/.zfunc/_leasehold    (with ~/.zfunc in fpath)
+  fish        leasehold completions fish > ~/.config/fish/completions/leasehold.fish
+  elvish      leasehold completions elvish >> ~/.config/elvish/rc.elv
+  powershell  leasehold completions powershell >> $PROFILE
+";
+
 /// How to reach the lock service: the same for every command.
-#[derive(Args, Clone, Debug)]
-#[command(next_help_heading = "Connection")]
+#[derive(Clone, Debug, Default)]
 pub struct ConnectionArgs {
-    /// The etcd members, with a comma between (default 127.0.0.1:2379)
-    #[arg(long, value_name = "HOST:PORT,...")]
-    pub endpoints: Option<String>,
-    /// What every key begins with (default /leasehold/)
-    #[arg(long)]
-    pub prefix: Option<Prefix>,
-    /// How long to look for a working etcd before giving up
-    #[arg(long, value_name = "DUR", default_value = "10s", value_parser = duration::parse)]
-    pub connect_timeout: Duration,
+    /// What was typed.
+    pub typed: Typed,
+}
+
+/// The options of `run` that config.toml may have as well.
+#[derive(Clone, Debug, Default)]
+pub struct RunSettingArgs {
+    /// What was typed.
+    pub typed: Typed,
 }
 
 /// `leasehold run`.
@@ -70,41 +88,13 @@ pub struct RunArgs {
     /// Give up at once when the lock is busy
     #[arg(short = 'n', long, visible_alias = "nb", conflicts_with = "wait")]
     pub nonblock: bool,
-    /// Give up waiting after DUR, connecting included; 0 is -n (default: wait for ever)
-    #[arg(short, long, value_name = "DUR", value_parser = duration::parse)]
-    pub wait: Option<Duration>,
-    /// Exit status when it gave up because the lock was busy
-    #[arg(short = 'E', long, value_name = "N", default_value_t = crate::outcome::BUSY_STATUS)]
-    pub conflict_exit_code: u8,
     /// One holder at a time (this is the default)
     #[arg(short = 'x', long)]
     pub exclusive: bool,
-    /// Lease time to live: how long a crashed host blocks others, and how long an outage is survived
-    #[arg(long, value_name = "DUR", default_value = "60s", value_parser = duration::parse)]
-    pub ttl: Duration,
-    /// Time between TERM and KILL, taken out of the lease (default: a quarter of the TTL, at most 10s)
-    #[arg(short, long, value_name = "DUR", value_parser = duration::parse)]
-    pub kill_after: Option<Duration>,
-    /// The signal that asks the command to end
-    #[arg(long, value_name = "SIG", default_value = "TERM", value_parser = crate::config::signal::parse)]
-    pub kill_signal: i32,
-    /// Stop the command DUR after the lock was acquired
-    #[arg(long, value_name = "DUR", value_parser = duration::parse)]
-    pub max_runtime: Option<Duration>,
-    /// How much longer successors wait if this holder vanishes without giving the lock back
-    #[arg(long, value_name = "DUR", default_value = "2s", value_parser = duration::parse)]
-    pub lock_delay: Duration,
-    /// What to do with processes that outlive the command
-    #[arg(long, value_name = "POLICY", value_enum, default_value_t = OnLeftover::Wait)]
-    pub on_leftover: OnLeftover,
-    /// What a lost lock does to the command
-    #[arg(long, value_name = "POLICY", value_enum, default_value_t = OnLoss::Kill)]
-    pub on_loss: OnLoss,
-    /// Shown to waiters and in status
-    #[arg(long, value_name = "TEXT")]
-    pub reason: Option<String>,
+    #[command(flatten)]
+    pub settings: RunSettingArgs,
     /// Write the outcome to FILE as one JSON object
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub report: Option<PathBuf>,
     /// Say nothing while waiting or when the lock is busy
     #[arg(short, long, conflicts_with = "verbose")]
@@ -123,10 +113,11 @@ pub struct RunArgs {
     /// The lock's name, then the command and its arguments. No shell is involved unless -c is used
     #[arg(
         value_name = "NAME [--] COMMAND",
+        value_hint = ValueHint::CommandWithArguments,
         required = true,
         num_args = 1..,
-        trailing_var_arg = true,
-        allow_hyphen_values = true
+        // No allow_hyphen_values: with it `-w0` before NAME would be taken for NAME.
+        trailing_var_arg = true
     )]
     pub words: Vec<OsString>,
 }
@@ -144,6 +135,73 @@ pub struct StatusArgs {
     pub quiet: bool,
     #[command(flatten)]
     pub connection: ConnectionArgs,
+}
+
+/// `leasehold config`.
+#[derive(Args, Debug)]
+pub struct ConfigArgs {
+    /// What to do with it.
+    #[command(subcommand)]
+    pub command: ConfigCommand,
+}
+
+/// The subcommands of `leasehold config`.
+#[derive(Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Show every setting, its value and where it came from
+    Show(ConfigShowArgs),
+    /// Check the variables, the configuration files and the files that they name; 0, or 78 with the mistakes
+    Check(ConfigCheckArgs),
+}
+
+/// `leasehold config show`.
+#[derive(Args, Debug)]
+pub struct ConfigShowArgs {
+    /// Show what counts for this lock
+    pub name: Option<LockName>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub connection: ConnectionArgs,
+}
+
+/// `leasehold config check`.
+#[derive(Args, Debug)]
+pub struct ConfigCheckArgs {
+    #[command(flatten)]
+    pub connection: ConnectionArgs,
+}
+
+/// `leasehold completions`.
+#[derive(Args, Debug)]
+pub struct CompletionsArgs {
+    /// The shell
+    #[arg(value_enum)]
+    pub shell: Shell,
+}
+
+/// A shell that completes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Shell {
+    /// GNU Bash
+    Bash,
+    /// Z shell
+    Zsh,
+    /// fish
+    Fish,
+    /// Elvish
+    Elvish,
+    /// PowerShell
+    Powershell,
+}
+
+/// `leasehold complete-names`.
+#[derive(Args, Debug)]
+pub struct CompleteNamesArgs {
+    /// What was typed so far, without the program's name: its connection options count
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    pub words: Vec<OsString>,
 }
 
 /// `--on-leftover`.
@@ -213,11 +271,6 @@ impl RunArgs {
             )),
             (None, argv) => Ok((name, argv)),
         }
-    }
-
-    /// Whether nobody would ever be looked for.
-    pub const fn connect_timeout_is_zero(&self) -> bool {
-        self.connection.connect_timeout.is_zero()
     }
 }
 

@@ -6,6 +6,7 @@
 
 use std::ffi::OsString;
 
+use crate::config::tls::Tls;
 use crate::config::{Connection, ENCLOSING, RunConfig};
 use crate::lock::sequencer::Sequencer;
 use crate::lock::token::{Mode, joined};
@@ -54,6 +55,22 @@ pub const EXPORTED: &[Exported] = &[
     ),
     exported("LEASEHOLD_PREFIX", "what every key begins with"),
     exported(
+        "LEASEHOLD_CACERT",
+        "the file with the authorities to trust, if one was named",
+    ),
+    exported(
+        "LEASEHOLD_CERT",
+        "the file with our certificate, if one was named",
+    ),
+    exported(
+        "LEASEHOLD_KEY",
+        "the file with its private key, if one was named",
+    ),
+    exported(
+        "LEASEHOLD_TLS_SERVER_NAME",
+        "the name that the members' certificates have to be for, if one was given",
+    ),
+    exported(
         "LEASEHOLD_ENCLOSING",
         "the locks held by this and all enclosing runs, so that none waits for itself",
     ),
@@ -81,31 +98,60 @@ pub fn environment(
     let names = std::slice::from_ref(&config.wanted.name);
     let mut enclosing = config.plan.enclosing.clone();
     enclosing.push(format!("{}:{}", place.cluster, config.plan.lock_path));
-    let value = |name: &str| match name {
-        TOKEN => place.token.to_string(),
-        "LEASEHOLD_LOCK_NAME" => config.wanted.name.to_string(),
-        "LEASEHOLD_LOCK_NAMES" => joined(names),
-        "LEASEHOLD_LOCK_KEY" | "ETCD_LOCK_KEY" => place.key.clone(),
-        "LEASEHOLD_LEASE" => place.lease.to_string(),
-        "LEASEHOLD_CLUSTER" => place.cluster.to_string(),
-        SEQUENCER => Sequencer {
-            cluster: place.cluster,
-            mode: Mode::Exclusive,
-            token: place.token,
-            lease: place.lease,
-            names: names.to_vec(),
-        }
-        .to_string(),
-        "ETCD_LOCK_REV" => read_revision.to_string(),
-        "LEASEHOLD_ENDPOINTS" => endpoints(&config.connection),
-        "LEASEHOLD_PREFIX" => config.connection.prefix.to_string(),
-        ENCLOSING => enclosing.join(","),
-        _ => unreachable!("{name} is documented but has no value"),
+    let value = |name: &str| {
+        Some(match name {
+            TOKEN => place.token.to_string(),
+            "LEASEHOLD_LOCK_NAME" => config.wanted.name.to_string(),
+            "LEASEHOLD_LOCK_NAMES" => joined(names),
+            "LEASEHOLD_LOCK_KEY" | "ETCD_LOCK_KEY" => place.key.clone(),
+            "LEASEHOLD_LEASE" => place.lease.to_string(),
+            "LEASEHOLD_CLUSTER" => place.cluster.to_string(),
+            SEQUENCER => Sequencer {
+                cluster: place.cluster,
+                mode: Mode::Exclusive,
+                token: place.token,
+                lease: place.lease,
+                names: names.to_vec(),
+            }
+            .to_string(),
+            "ETCD_LOCK_REV" => read_revision.to_string(),
+            ENCLOSING => enclosing.join(","),
+            _ => return connection(&config.connection, name),
+        })
     };
     EXPORTED
         .iter()
-        .map(|exported| (exported.name.into(), value(exported.name).into()))
+        .filter_map(|exported| {
+            let value = value(exported.name).map(OsString::from);
+            let value = value.or_else(|| file(&config.connection.tls, exported.name));
+            Some((exported.name.into(), value?))
+        })
         .collect()
+}
+
+/// How the cluster was reached, as a text.
+fn connection(connection: &Connection, name: &str) -> Option<String> {
+    match name {
+        "LEASEHOLD_ENDPOINTS" => Some(endpoints(connection)),
+        "LEASEHOLD_PREFIX" => Some(connection.prefix.to_string()),
+        "LEASEHOLD_TLS_SERVER_NAME" => {
+            let server_name = connection.tls.server_name.as_ref()?;
+            Some(server_name.value.clone())
+        }
+        _ => None,
+    }
+}
+
+/// The files that the cluster was reached with.
+fn file(tls: &Tls, name: &str) -> Option<OsString> {
+    let identity = tls.identity.as_ref();
+    let file = match name {
+        "LEASEHOLD_CACERT" => tls.cacert.as_ref(),
+        "LEASEHOLD_CERT" => identity.map(|identity| &identity.cert),
+        "LEASEHOLD_KEY" => identity.map(|identity| &identity.key),
+        _ => None,
+    };
+    Some(file?.path.clone().into_os_string())
 }
 
 fn endpoints(connection: &Connection) -> String {
@@ -118,18 +164,4 @@ fn endpoints(connection: &Connection) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_connection_settings_are_both_exported_and_read() {
-        // Every LEASEHOLD_* setting; one that is exported as well must mean the same inside.
-        let settings = ["LEASEHOLD_ENDPOINTS", "LEASEHOLD_PREFIX"];
-        let same_inside = ["LEASEHOLD_ENDPOINTS", "LEASEHOLD_PREFIX"];
-        for exported in EXPORTED {
-            if settings.contains(&exported.name) {
-                assert!(same_inside.contains(&exported.name), "{}", exported.name);
-            }
-        }
-    }
-}
+mod tests;

@@ -1,32 +1,162 @@
-//! What this process was given by whoever started it: read once, at the start.
+//! What this process was given from outside: read here, and understood by [`crate::config`], which says what
+//! it needs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
 use nix::unistd::{User, gethostname, getpid, getuid};
 
 use crate::clock;
-use crate::config::Inherited;
+use crate::config::inherited::{
+    Access, Content, FILE_BYTES_MAX, FileState, Inherited, Need, NotTyped, Unresolved,
+};
+use crate::config::secret::Secret;
+use crate::outcome::Outcome;
+use crate::ui::prompt;
 
 /// Reads variables, host, user and pid.
 pub fn inherited() -> Inherited {
-    let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
-        Some((name.into_string().ok()?, value.into_string().ok()?))
-    };
-    let variables: BTreeMap<String, String> = std::env::vars_os().filter_map(text).collect();
+    let mut variables = BTreeMap::new();
+    let mut garbled = BTreeSet::new();
+    for (name, value) in std::env::vars_os() {
+        let Ok(name) = name.into_string() else {
+            continue;
+        };
+        match value.into_string() {
+            Ok(value) => {
+                variables.insert(name, value);
+            }
+            Err(_) => {
+                garbled.insert(name);
+            }
+        }
+    }
     let uid = getuid();
     // Without an entry in the password database, as in many containers, the number has to do.
-    let user = User::from_uid(uid)
-        .ok()
-        .flatten()
-        .map_or_else(|| uid.to_string(), |user| user.name);
+    let user = User::from_uid(uid).ok().flatten();
     Inherited {
         variables,
+        garbled,
         host: gethostname().map_or_else(
             |_| "unknown".to_owned(),
             |host| host.to_string_lossy().into_owned(),
         ),
-        user,
+        user: user
+            .as_ref()
+            .map_or_else(|| uid.to_string(), |user| user.name.clone()),
         pid: getpid().as_raw(),
         wall: clock::wall().to_string(),
+        home: user.map(|user| user.dir),
+        folder: std::env::current_dir().unwrap_or_default(),
+        files: BTreeMap::new(),
+        typed_password: None,
+    }
+}
+
+/// Decides with `resolve`, getting from outside what it asks for. Nothing is asked for twice, so this ends.
+///
+/// # Errors
+/// How the program has to end.
+pub fn resolved<T>(
+    inherited: &Inherited,
+    resolve: impl Fn(&Inherited) -> Result<T, Unresolved>,
+) -> Result<T, Outcome> {
+    let mut inherited = inherited.clone();
+    loop {
+        match resolve(&inherited) {
+            Ok(resolved) => return Ok(resolved),
+            Err(Unresolved::Refused(outcome)) => return Err(outcome),
+            Err(Unresolved::Needs(Need::File(path))) => {
+                let state = read(&path);
+                inherited.files.insert(path, state);
+            }
+            Err(Unresolved::Needs(Need::Password(user))) => {
+                inherited.typed_password = Some(prompt::password(&user));
+            }
+        }
+    }
+}
+
+/// The same for a caller that must not ask anybody anything.
+///
+/// # Errors
+/// How the program has to end.
+pub fn resolved_silently<T>(
+    inherited: &Inherited,
+    resolve: impl Fn(&Inherited) -> Result<T, Unresolved>,
+) -> Result<T, Outcome> {
+    let mut inherited = inherited.clone();
+    inherited.typed_password = Some(Err(NotTyped::NoTerminal));
+    resolved(&inherited, resolve)
+}
+
+fn read(path: &Path) -> FileState {
+    use std::io::ErrorKind;
+    match content(path) {
+        Ok(state) => state,
+        // A folder that is a file holds no other file.
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            FileState::Absent
+        }
+        Err(error) => FileState::Unreadable(crate::ui::system_error(&error)),
+    }
+}
+
+fn content(path: &Path) -> std::io::Result<FileState> {
+    let file = std::fs::File::open(path)?;
+    let metadata = file.metadata()?;
+    if metadata.is_dir() {
+        return Ok(FileState::Folder);
+    }
+    let mut bytes = Vec::new();
+    // One more than allowed tells too big from just fitting; /dev/zero ends here too.
+    file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > FILE_BYTES_MAX {
+        return Ok(FileState::TooBig);
+    }
+    let access = metadata.is_file().then(|| Access {
+        mode: metadata.mode(),
+        uid: metadata.uid(),
+    });
+    Ok(FileState::Read(Content {
+        bytes: Secret::new(bytes),
+        access,
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_of_file_is_told_from_the_others() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("file");
+        std::fs::write(&file, "x").expect("written");
+        let FileState::Read(content) = read(&file) else {
+            panic!("it can be read");
+        };
+        assert_eq!(content.bytes.reveal(), b"x");
+        assert_eq!(content.access.expect("a regular file").mode & 0o400, 0o400);
+        assert_eq!(read(folder.path()), FileState::Folder);
+        assert_eq!(read(&folder.path().join("none")), FileState::Absent);
+        assert_eq!(read(&file.join("below")), FileState::Absent);
+        assert_eq!(read(Path::new("/dev/zero")), FileState::TooBig);
+        let FileState::Read(nothing) = read(Path::new("/dev/null")) else {
+            panic!("it can be read");
+        };
+        assert_eq!(nothing.access, None, "who may read a device says nothing");
+    }
+
+    #[test]
+    fn what_is_needed_is_got_and_nothing_else_is_asked_for() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("file");
+        std::fs::write(&path, "x").expect("written");
+        let resolve = |inherited: &Inherited| inherited.file(&path).cloned();
+        let state = resolved_silently(&Inherited::default(), resolve).expect("resolved");
+        assert!(matches!(state, FileState::Read(_)), "{state:?}");
     }
 }

@@ -50,11 +50,14 @@ mod report;
 mod commands;
 // `fence`: the use of tokens.
 mod fence;
+// What is checked in and made from the definitions.
+#[cfg(test)]
+mod generated;
 
 use clap::Parser;
 
 use cli::{Cli, Command};
-use config::RunConfig;
+use config::{Inherited, RunConfig};
 use outcome::{Ending, Outcome};
 
 fn main() {
@@ -68,17 +71,19 @@ fn main() {
 fn dispatch(command: Command) -> Ending {
     let inherited = inherited::inherited();
     match command {
-        Command::Run(args) => match RunConfig::resolve(*args, &inherited) {
-            Ok(config) => run::run(config),
-            Err(outcome) => {
-                if let Outcome::Usage(why) | Outcome::Configuration(why) = &outcome {
-                    ui::complain(why);
-                }
-                outcome.ending()
+        Command::Run(args) => {
+            let resolve = |inherited: &Inherited| RunConfig::resolve(&args, inherited);
+            match inherited::resolved(&inherited, resolve) {
+                Ok(config) => run::run(config),
+                Err(outcome) => commands::refuse(&outcome),
             }
-        },
+        }
         Command::Status(args) => commands::status::status(&args, &inherited),
         Command::Fence(args) => fence::fence(args.command, &inherited),
+        Command::Config(args) => commands::config::config(&args.command, &inherited),
+        Command::Completions(args) => commands::shell_help::completions(args.shell),
+        Command::Man => commands::shell_help::man(),
+        Command::CompleteNames(args) => commands::complete_names::names(&args, &inherited),
     }
 }
 

@@ -209,15 +209,14 @@ impl Loop<'_> {
 
     fn say_settings(&mut self) {
         let connection = &self.config.connection;
-        for endpoint in &connection.endpoints {
-            let text = format!("endpoint {endpoint} ({})", connection.endpoints_source);
+        for shown in &connection.shown {
+            let (key, source) = (shown.setting.key, &shown.source);
+            let text = format!("{key}: {} ({source})", shown.text());
             self.screen.note(Level::Debug, "setting", &text);
         }
-        let text = format!(
-            "prefix {} ({})",
-            connection.prefix, connection.prefix_source
-        );
-        self.screen.note(Level::Debug, "setting", &text);
+        for remark in connection.remarks() {
+            self.screen.note(Level::Debug, "remark", &remark);
+        }
         for ability in abilities::abilities() {
             self.screen.note(Level::Debug, "ability", &ability);
         }

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueHint};
 
 use crate::cli::ConnectionArgs;
 use crate::config::duration;
@@ -103,12 +103,13 @@ pub struct CheckArgs {
 #[derive(Args, Debug)]
 pub struct PutArgs {
     /// The key to write
-    pub key: OsString,
+    #[arg(value_name = "KEY")]
+    pub target: OsString,
     /// Its value; - or nothing reads it from stdin
     #[arg(allow_hyphen_values = true)]
     pub value: Option<OsString>,
     /// Read the value from FILE
-    #[arg(long, value_name = "FILE", conflicts_with = "value")]
+    #[arg(long, value_name = "FILE", conflicts_with = "value", value_hint = ValueHint::FilePath)]
     pub file: Option<PathBuf>,
     #[command(flatten)]
     pub claim: ClaimArgs,
@@ -120,7 +121,8 @@ pub struct PutArgs {
 #[derive(Args, Debug)]
 pub struct DeleteArgs {
     /// The key to delete; that it is not there is no error
-    pub key: OsString,
+    #[arg(value_name = "KEY")]
+    pub target: OsString,
     #[command(flatten)]
     pub claim: ClaimArgs,
     #[command(flatten)]
@@ -131,7 +133,7 @@ pub struct DeleteArgs {
 #[derive(Args, Debug)]
 pub struct FencedRunArgs {
     /// The file that remembers the newest token; FILE.lock and FILE.new beside it are used as well
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub state: PathBuf,
     /// The token: its number, or the whole sequencer, which also says of which cluster it is (default:
     /// $LEASEHOLD_SEQUENCER, else $LEASEHOLD_TOKEN)
@@ -163,6 +165,7 @@ pub struct FencedRunArgs {
     /// What to run, and its arguments. No shell is involved unless -c is used
     #[arg(
         value_name = "COMMAND",
+        value_hint = ValueHint::CommandWithArguments,
         required_unless_present = "shell",
         num_args = 1..,
         trailing_var_arg = true,

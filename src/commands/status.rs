@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use crate::cli::StatusArgs;
 use crate::clock;
 use crate::config::{self, Inherited};
+use crate::inherited::resolved;
 use crate::lock::name::LockName;
 use crate::outcome::{BUSY_STATUS, Ending, Outcome};
 use crate::service::etcd::{Connection, inspect};
@@ -35,7 +36,9 @@ pub fn status(args: &StatusArgs, inherited: &Inherited) -> Ending {
 }
 
 fn inspected(args: &StatusArgs, inherited: &Inherited) -> Result<Inspection, Outcome> {
-    let settings = config::connection(&args.connection, inherited)?;
+    let settings = resolved(inherited, |inherited| {
+        config::connection(&args.connection, inherited)
+    })?;
     let connection = Connection {
         endpoints: settings
             .endpoints
@@ -70,17 +73,7 @@ fn show(args: &StatusArgs, inspection: &Inspection) -> Ending {
     } else {
         people(&args.name, inspection, clock::wall())
     };
-    match ui::print(&text) {
-        Ok(()) => Ending::Status(0),
-        // Whoever read it has gone; as without us, by the signal that says so.
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => {
-            Ending::Signal(libc::SIGPIPE)
-        }
-        Err(error) => {
-            ui::complain(&format!("stdout: {error}"));
-            Ending::Status(74)
-        }
-    }
+    ui::print(&text)
 }
 
 fn people(name: &LockName, inspection: &Inspection, wall: Timestamp) -> String {

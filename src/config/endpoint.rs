@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// One member's address, checked: `http://host:port`.
+/// One member's address, checked: `http://host:port` or `https://host:port`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint(String);
 
@@ -15,26 +15,31 @@ impl Endpoint {
         &self.0
     }
 
-    /// Reads one endpoint; without scheme it is `http`, without port 2379.
+    /// Whether it is spoken to with TLS.
+    pub fn is_tls(&self) -> bool {
+        self.0.starts_with("https://")
+    }
+
+    /// Reads one endpoint; without port it is 2379, without scheme `https` if `tls` and else `http`.
     ///
     /// # Errors
     /// A sentence for the user.
-    pub fn parse(text: &str) -> Result<Self, String> {
+    pub fn parse(text: &str, tls: bool) -> Result<Self, String> {
         let wrong = |why: &str| {
             format!("the endpoint {text:?} cannot be used: {why}; write it as host:2379")
         };
-        let (scheme, rest) = text.split_once("://").unwrap_or(("http", text));
-        match scheme {
-            "http" => {}
-            "https" => return Err(wrong("this version cannot speak TLS yet")),
-            _ => return Err(wrong("only http:// is known")),
+        let default_scheme = if tls { "https" } else { "http" };
+        let (scheme, rest) = text.split_once("://").unwrap_or((default_scheme, text));
+        if !matches!(scheme, "http" | "https") {
+            return Err(wrong("only http:// and https:// are known"));
         }
         let authority = rest.strip_suffix('/').unwrap_or(rest);
         if authority.contains(['/', '?', '#']) {
             return Err(wrong("an etcd endpoint has no path"));
         }
         if authority.contains('@') {
-            return Err(wrong("a user and password do not belong into it"));
+            // Not repeated: it may be a password.
+            return Err("an endpoint cannot contain a user and password; use --user".to_owned());
         }
         let printable = |c: char| c.is_ascii_graphic() && c != ',';
         if authority.is_empty() || !authority.chars().all(printable) {
@@ -58,12 +63,12 @@ impl Endpoint {
     ///
     /// # Errors
     /// A sentence for the user.
-    pub fn parse_list(text: &str) -> Result<Vec<Self>, String> {
+    pub fn parse_list(text: &str, tls: bool) -> Result<Vec<Self>, String> {
         let endpoints: Vec<Self> = text
             .split(',')
             .map(str::trim)
             .filter(|endpoint| !endpoint.is_empty())
-            .map(Self::parse)
+            .map(|endpoint| Self::parse(endpoint, tls))
             .collect::<Result<_, _>>()?;
         if endpoints.is_empty() {
             return Err("no endpoint is given; write for example 127.0.0.1:2379".to_owned());
@@ -92,9 +97,23 @@ mod tests {
             ("[::1]", "http://[::1]:2379"),
         ];
         for (text, url) in cases {
-            assert_eq!(Endpoint::parse(text).expect(text).url(), url);
+            assert_eq!(Endpoint::parse(text, false).expect(text).url(), url);
         }
-        assert_eq!(Endpoint::parse_list("a:1, b:2,").expect("two").len(), 2);
+        let two = Endpoint::parse_list("a:1, b:2,", false).expect("two");
+        assert_eq!(two.len(), 2);
+    }
+
+    #[test]
+    fn a_scheme_says_whether_tls_is_spoken_and_without_one_the_files_do() {
+        for (text, tls, url) in [
+            ("https://a", false, "https://a:2379"),
+            ("http://a", true, "http://a:2379"),
+            ("a", true, "https://a:2379"),
+        ] {
+            let endpoint = Endpoint::parse(text, tls).expect(text);
+            assert_eq!(endpoint.url(), url);
+            assert_eq!(endpoint.is_tls(), url.starts_with("https"));
+        }
     }
 
     #[test]
@@ -110,11 +129,12 @@ mod tests {
             "ftp://a",
             "a b",
             "a\u{1b}:1",
-            "https://a:1",
+            "https://a/b",
+            "https:///",
         ];
         for text in texts {
-            assert!(Endpoint::parse(text).is_err(), "{text:?}");
+            assert!(Endpoint::parse(text, false).is_err(), "{text:?}");
         }
-        assert!(Endpoint::parse_list(" , ").is_err());
+        assert!(Endpoint::parse_list(" , ", false).is_err());
     }
 }

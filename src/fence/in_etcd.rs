@@ -9,6 +9,7 @@ use crate::clock::{self, Instant};
 use crate::config::{self, Inherited};
 use crate::fence::claim;
 use crate::fence::value::value;
+use crate::inherited::resolved;
 use crate::lock::entry::harmless;
 use crate::lock::key::Prefix;
 use crate::lock::sequencer::Sequencer;
@@ -32,7 +33,7 @@ pub fn check(args: &CheckArgs, inherited: &Inherited) -> Ending {
 /// `fence put`.
 pub fn put(args: &PutArgs, inherited: &Inherited) -> Ending {
     let done = Fence::of(&args.claim, &args.connection, inherited).and_then(|fence| {
-        let key = fence.key(&args.key)?;
+        let key = fence.key(&args.target)?;
         let value = value(args, key, &fence.claim.keys)?;
         Ok(fence.write(key, Write::Put(&value)))
     });
@@ -42,7 +43,7 @@ pub fn put(args: &PutArgs, inherited: &Inherited) -> Ending {
 /// `fence delete`.
 pub fn delete(args: &DeleteArgs, inherited: &Inherited) -> Ending {
     let done = Fence::of(&args.claim, &args.connection, inherited).and_then(|fence| {
-        let key = fence.key(&args.key)?;
+        let key = fence.key(&args.target)?;
         Ok(fence.write(key, Write::Delete))
     });
     end(done, args.claim.quiet)
@@ -93,7 +94,9 @@ impl Fence {
         inherited: &Inherited,
     ) -> Result<Self, Outcome> {
         let sequencer = claim::sequencer(typed, inherited)?;
-        let settings = config::connection(connection, inherited)?;
+        let settings = resolved(inherited, |inherited| {
+            config::connection(connection, inherited)
+        })?;
         let urls = settings.endpoints.iter().map(|e| e.url().to_owned());
         Ok(Self {
             claim: Claim {

@@ -156,7 +156,9 @@ impl Job {
             argv: self.argv.clone(),
             kill_signal: libc::SIGTERM,
         };
-        let manage = |manager: Manager| self.manage(right, manager);
+        // This process becomes the front.
+        let front = std::process::id() as i32;
+        let manage = |manager: Manager| self.manage(right, front, manager);
         let manager_died = |death: ManagerDeath| self.manager_died(right, &death);
         let supervised = right
             .share_with_command()
@@ -170,23 +172,25 @@ impl Job {
     }
 
     /// The manager process's whole life.
-    fn manage(&self, right: &RunLock, manager: Manager) {
+    fn manage(&self, right: &RunLock, front: i32, manager: Manager) {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_io()
             .enable_time()
             .build()
             .expect("a manager without an event loop is as good as dead; its front takes over");
-        runtime.block_on(self.until_finished(right, manager));
+        runtime.block_on(async {
+            if let Some(guards) = Guards::own(front) {
+                let token = self.seen.token;
+                right.sign(Runner { token, guards });
+            }
+            self.until_finished(right, manager).await;
+        });
     }
 
     async fn until_finished(&self, right: &RunLock, mut manager: Manager) {
         let requests =
             Requests::new().expect("a manager that cannot be asked must not run anything");
         let mut timer = Timer::new().expect("a manager without a timer could not kill in time");
-        if let Some(guards) = Guards::own(manager.front_pid()) {
-            let token = self.seen.token;
-            right.sign(Runner { token, guards });
-        }
         let mut guard = Guard::new(program_name(&self.argv), self.kill_after);
         manager.prepare();
         loop {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::clock::Instant;
 use crate::fence::state_file::Runner;
 use crate::lock::token::Token;
+use crate::ui::system_error;
 
 /// How long the guards of a killed manager get to kill the tree, before it is done for them: they need
 /// milliseconds, or are frozen.
@@ -92,7 +93,7 @@ impl Preemption {
 }
 
 fn cannot_be_stopped(error: &io::Error) -> String {
-    format!("it cannot be stopped from here: {error}")
+    format!("it cannot be stopped from here: {}", system_error(error))
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ use nix::unistd::geteuid;
 use crate::lock::ratchet::{LINE_BYTES_MAX, Seen};
 use crate::lock::token::Token;
 use crate::process::preemption::Guards;
+use crate::ui::system_error;
 
 /// FILE and what is beside it. Errors are sentences for the user.
 #[derive(Clone, Debug)]
@@ -47,8 +48,7 @@ impl StateFile {
         let path = match fs::canonicalize(path) {
             Ok(real) => real,
             Err(_) if path.is_symlink() => return wrong("is a link to a file that is not there"),
-            Err(_) => std::path::absolute(path)
-                .map_err(|error| format!("the state file {}: {error}", path.display()))?,
+            Err(_) => std::path::absolute(path).or_else(|error| wrong(&system_error(&error)))?,
         };
         let (Some(folder), Some(_)) = (path.parent(), path.file_name()) else {
             return wrong("is a folder; name a file");
@@ -218,7 +218,7 @@ impl StateFile {
             Some(libc::ENOSPC | libc::EDQUOT) => "; free some space".to_owned(),
             _ => String::new(),
         };
-        let path = path.display();
+        let (path, error) = (path.display(), system_error(error));
         format!("the state file {path} {what}: {error}{advice}. Nothing was run")
     }
 }

@@ -9,6 +9,7 @@ use std::path::Path;
 use crate::cli::fence::PutArgs;
 use crate::lock::entry::harmless;
 use crate::outcome::Outcome;
+use crate::ui::system_error;
 
 /// The largest request that etcd takes unless told otherwise (`--max-request-bytes`).
 const REQUEST_BYTES_MAX: usize = 3 << 19;
@@ -60,7 +61,8 @@ fn bounded(source: impl Read, most: usize) -> io::Result<Vec<u8>> {
 
 fn unreadable(source: &str, error: &io::Error) -> Outcome {
     Outcome::Usage(format!(
-        "{} cannot be read: {error}; nothing was written",
-        harmless(source)
+        "{} cannot be read: {}; nothing was written",
+        harmless(source),
+        system_error(error)
     ))
 }

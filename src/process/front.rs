@@ -11,7 +11,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::clock::{Alarm, Instant, now};
 use crate::outcome::Ending;
-use crate::process::kill::{kill_all, reap};
+use crate::process::kill::{Spared, kill_all, reap};
 use crate::process::link::{Link, Message, Reach, Received};
 use crate::process::page::Phase;
 use crate::process::signals::{self, Arrived, Signals};
@@ -51,13 +51,15 @@ pub struct Front {
     signals: Signals,
     alarm: Alarm,
     terminal: Option<Terminal>,
-    /// Children that we had before: of the shell that executed us, and no business of ours.
-    spared: Vec<i32>,
+    /// Children that we had before, of the shell that executed us; and W.
+    spared: Spared,
     /// Let a command start.
     ready: bool,
     undecided: Vec<Undecided>,
     seen: Vec<(Arrived, Instant)>,
     questions: i32,
+    /// Somebody continued us in this turn of the loop.
+    continued: bool,
     /// W could not be split, for this errno.
     refusal: Option<i32>,
 }
@@ -71,7 +73,7 @@ struct Undecided {
 }
 
 impl Front {
-    pub fn new(common: Common, manager: Link, witness: Link, spared: Vec<i32>) -> io::Result<Self> {
+    pub fn new(common: Common, manager: Link, witness: Link, spared: Spared) -> io::Result<Self> {
         inherited::release_descriptors()?;
         Ok(Self {
             common,
@@ -85,6 +87,7 @@ impl Front {
             undecided: Vec::new(),
             seen: Vec::new(),
             questions: 0,
+            continued: false,
             refusal: None,
         })
     }
@@ -100,6 +103,7 @@ impl Front {
             if let Some(verdict) = self.check_deadline() {
                 return verdict;
             }
+            self.continued = false;
             self.read_signals();
             self.read_witness();
             self.settle();
@@ -148,7 +152,10 @@ impl Front {
                 Received::Message(Message::Ready) => self.get_ready(),
                 Received::Message(Message::CommandStopped { signal, group }) => {
                     // Without a terminal nobody watches for stopped jobs.
-                    if let Some(terminal) = &mut self.terminal {
+                    if self.continued {
+                        // Old news, if we were stopped along with the command and it was continued along with us.
+                        self.manager.send(Message::StillStopped);
+                    } else if let Some(terminal) = &mut self.terminal {
                         terminal.stop_like(signal, group);
                         return None;
                     }
@@ -161,13 +168,17 @@ impl Front {
                 Received::End => {
                     // What W said before it went, taking M's end of the socket along.
                     self.read_witness();
-                    let errno = self.refusal;
-                    return Some(match errno {
-                        Some(errno) => self.not_split(errno),
-                        None => self.take_over(false),
-                    });
+                    return Some(self.manager_ended());
                 }
             }
+        }
+    }
+
+    fn manager_ended(&mut self) -> Verdict {
+        match (self.refusal, self.common.page.ending()) {
+            (Some(errno), _) => self.not_split(errno),
+            (None, Some(ending)) => Verdict::Finished(ending),
+            (None, None) => self.take_over(false),
         }
     }
 
@@ -191,6 +202,7 @@ impl Front {
 
     fn take(&mut self, arrived: Arrived) {
         let Arrived { signal, sender, .. } = arrived;
+        self.continued |= signal == libc::SIGCONT;
         if signal == libc::SIGCHLD {
             reap(|_, _| {});
         } else if sender == std::process::id() as i32 {
@@ -307,7 +319,7 @@ impl Front {
         // Taken first: M and W may set it on their way out.
         let (started, ended) = (self.common.page.started(), self.common.page.ended());
         let leaf = self.common.leaf.as_ref();
-        let gone = kill_all(leaf, &self.spared, &self.signals, GIVE_UP_AFTER, |_, _| {});
+        let gone = kill_all(leaf, &self.spared, &self.signals, GIVE_UP_AFTER);
         if let Some(leaf) = leaf {
             leaf.remove();
         }
@@ -317,7 +329,7 @@ impl Front {
         let survivors = if gone {
             Vec::new()
         } else {
-            tree::leftovers(&self.spared)
+            tree::leftovers(&self.spared.strangers)
         };
         Verdict::ManagerDied(ManagerDeath {
             started,

@@ -7,7 +7,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{BorrowedFd, RawFd};
+use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 use nix::sys::signal::SigSet;
@@ -123,10 +123,4 @@ fn open_descriptors() -> Vec<RawFd> {
         // Without /proc: those that a process has by default. More were asked for by somebody who has /proc.
         Err(_) => (0..1024).collect(),
     }
-}
-
-/// A descriptor that is open for the whole life of the process.
-pub const fn stderr() -> BorrowedFd<'static> {
-    // SAFETY: std opened descriptor 2 before main if it was closed, and it is only ever replaced.
-    unsafe { BorrowedFd::borrow_raw(2) }
 }

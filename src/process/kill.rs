@@ -3,6 +3,10 @@
 //! A round kills every child; orphans become our children, one generation a round, since we are a subreaper.
 //! Every so often a round kills what /proc shows below us as well, for deep trees whose middle is slow to
 //! die, and all of our cgroup where we have one. `waitpid` answering ECHILD ends it: no scan ever does.
+//!
+//! A tree that is still there after some scans may be one that forks as fast as it is killed: every death
+//! makes room for a birth below the limit of processes. Then it is stopped first, and killed once it holds
+//! still; a stopped process keeps its place.
 
 use std::time::Duration;
 
@@ -20,7 +24,14 @@ pub const EAGER_ROUNDS: u32 = 20;
 /// Between two scans of /proc, which cost about 10 µs for every process of the machine.
 const SCAN_EVERY: Duration = Duration::from_millis(20);
 /// After so long something holds the tree: then rounds get rare.
-pub const STUCK_AFTER: Duration = Duration::from_secs(2);
+const STUCK_AFTER: Duration = Duration::from_secs(2);
+/// Scans that kill before the first that stops.
+const KILLING_SCANS: u32 = 3;
+/// Scans that stop before one that kills whatever still moves.
+const STOPPING_SCANS_MAX: u32 = 20;
+/// How long W is left to help F: it is out of the way of a tree that takes all the processor time (see
+/// witness.rs). Long enough for any tree, short enough for the margin of a lease if W is frozen.
+const HELP_TIME: Duration = Duration::from_millis(150);
 const PAUSE_MAX: Duration = Duration::from_millis(1);
 const PAUSE_STUCK: Duration = Duration::from_millis(50);
 
@@ -91,11 +102,23 @@ fn children_file() -> std::io::Result<String> {
     std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))
 }
 
+/// Children that are not to be killed.
+#[derive(Debug, Default)]
+pub struct Spared {
+    /// Were there before us; nor what descends from them.
+    pub strangers: Vec<i32>,
+    /// Kills the same tree; killed itself when it takes too long.
+    pub helper: Option<i32>,
+}
+
 /// A killing under way.
 #[derive(Debug)]
 pub struct Killing {
     since: Instant,
     rounds: u32,
+    scans: u32,
+    /// Scans in a row that stopped somebody.
+    stopping: u32,
     scan_at: Instant,
     round_at: Instant,
 }
@@ -106,63 +129,81 @@ impl Killing {
         Self {
             since: now,
             rounds: 0,
+            scans: 0,
+            stopping: 0,
             scan_at: now,
             round_at: now,
         }
     }
 
-    /// Kills everybody we know of, except children in `spared` and what descends from them.
-    pub fn round(&mut self, leaf: Option<&Leaf>, spared: &[i32]) {
+    /// Kills everybody we know of, except those in `spared`.
+    pub fn round(&mut self, leaf: Option<&Leaf>, spared: &Spared) {
         self.rounds = self.rounds.saturating_add(1);
+        let scan_due = now() >= self.scan_at;
+        if scan_due && let Some(leaf) = leaf {
+            leaf.kill();
+        }
         let children = children();
-        for &child in children.iter().filter(|child| !spared.contains(child)) {
-            // Ours until we reap it, and nothing is reaped in between.
-            let _ = signals::send(child, libc::SIGKILL);
-        }
-        let now = now();
-        if now >= self.scan_at || children.is_empty() {
-            if let Some(leaf) = leaf {
-                leaf.kill();
-            }
-            // The first rounds are worth a try without: most trees are flat.
-            if self.rounds > 3 || children.is_empty() {
-                kill_scanned(spared);
-                self.scan_at = crate::clock::now() + SCAN_EVERY;
+        if self.stopping == 0 {
+            for &child in children
+                .iter()
+                .filter(|child| !self.spares(spared, **child))
+            {
+                // Ours until we reap it, and nothing is reaped in between.
+                let _ = signals::send(child, libc::SIGKILL);
             }
         }
-        self.round_at = crate::clock::now() + self.pause();
+        // The first rounds are worth a try without a scan: most trees are flat.
+        if children.is_empty() || scan_due && self.rounds > 3 {
+            self.scan(spared);
+        }
+        self.round_at = now() + self.pause();
+    }
+
+    fn scan(&mut self, spared: &Spared) {
+        self.scans = self.scans.saturating_add(1);
+        let mut snapshot = tree::snapshot();
+        snapshot.retain(|process| !spared.strangers.contains(&process.pid));
+        let mut tree = tree::below(std::process::id() as i32, snapshot);
+        tree.retain(|process| !process.is_dead() && !self.spares(spared, process.pid));
+        if self.scans > KILLING_SCANS && self.stopping < STOPPING_SCANS_MAX {
+            let moving = tree.iter().filter(|process| !process.is_stopped());
+            // Those that we may not signal hold nobody up.
+            if moving
+                .filter(|process| process.signal(libc::SIGSTOP).is_ok())
+                .count()
+                > 0
+            {
+                self.stopping += 1;
+                self.scan_at = now();
+                return;
+            }
+        }
+        for process in tree {
+            let _ = process.signal(libc::SIGKILL);
+        }
+        self.stopping = 0;
+        self.scan_at = now() + SCAN_EVERY;
+    }
+
+    fn spares(&self, spared: &Spared, pid: i32) -> bool {
+        spared.strangers.contains(&pid)
+            || spared.helper == Some(pid) && now().since(self.since) < HELP_TIME
     }
 
     /// When the next round is due.
-    pub fn round_at(&self) -> Instant {
+    pub const fn round_at(&self) -> Instant {
         self.round_at
     }
 
     /// How long to wait for a child to die before the next round.
     pub fn pause(&self) -> Duration {
-        if self.is_stuck() {
+        if now().since(self.since) >= STUCK_AFTER {
             PAUSE_STUCK
         } else if self.rounds < EAGER_ROUNDS {
             Duration::ZERO
         } else {
             (Duration::from_micros(20) * (self.rounds - EAGER_ROUNDS + 1)).min(PAUSE_MAX)
-        }
-    }
-
-    /// Whether something holds the tree.
-    pub fn is_stuck(&self) -> bool {
-        now().since(self.since) >= STUCK_AFTER
-    }
-}
-
-fn kill_scanned(spared: &[i32]) {
-    let snapshot = tree::snapshot()
-        .into_iter()
-        .filter(|process| !spared.contains(&process.pid))
-        .collect();
-    for process in tree::below(std::process::id() as i32, snapshot) {
-        if !process.is_dead() {
-            let _ = process.signal(libc::SIGKILL);
         }
     }
 }
@@ -171,16 +212,15 @@ fn kill_scanned(spared: &[i32]) {
 /// `spared`; or until `patience` is over. Returns whether nobody is left.
 pub fn kill_all(
     leaf: Option<&Leaf>,
-    spared: &[i32],
+    spared: &Spared,
     signals: &Signals,
     patience: Duration,
-    mut note: impl FnMut(i32, Change),
 ) -> bool {
     let mut killing = Killing::begin();
     let give_up_at = now() + patience;
     loop {
-        let left = reap(&mut note);
-        if left == Left::Nobody || only_spared(spared) {
+        let left = reap(|_, _| {});
+        if left == Left::Nobody || only_strangers(&spared.strangers) {
             return true;
         }
         if now() >= give_up_at {
@@ -192,8 +232,8 @@ pub fn kill_all(
 }
 
 /// Whether the children that are left were there before the tree.
-fn only_spared(spared: &[i32]) -> bool {
-    !spared.is_empty() && children().iter().all(|child| spared.contains(child))
+fn only_strangers(strangers: &[i32]) -> bool {
+    !strangers.is_empty() && children().iter().all(|child| strangers.contains(child))
 }
 
 /// Waits until a child changes, or for `pause`.

@@ -43,6 +43,8 @@ pub enum Message {
     FrontContinued,
     /// M to F: the command, a member of this process group, was stopped by this signal.
     CommandStopped { signal: i32, group: i32 },
+    /// F to M: is it still? It came together with a SIGCONT.
+    StillStopped,
     /// M to F: the run is over; whether the command was killed, so that the terminal needs repair.
     Finish { ending: Ending, killed: bool },
     /// F to W: from now on a deadline can exist.
@@ -78,6 +80,7 @@ impl Message {
             Self::Seen { signal, sender } => [10, signal, sender, 0],
             Self::Ask(number) => [11, number, 0, 0],
             Self::Answer(number) => [12, number, 0, 0],
+            Self::StillStopped => [13, 0, 0, 0],
         }
     }
 
@@ -113,6 +116,7 @@ impl Message {
             },
             11 => Self::Ask(a),
             12 => Self::Answer(a),
+            13 => Self::StillStopped,
             _ => return None,
         })
     }
@@ -163,7 +167,8 @@ impl Link {
                     None => continue,
                 },
                 Err(Errno::EAGAIN) => return Received::Nothing,
-                Err(Errno::EINTR) => continue,
+                // The other end closed without reading all of ours (unix(7)); what it wrote comes after this.
+                Err(Errno::ECONNRESET | Errno::EINTR) => continue,
                 Err(_) => return Received::End,
             }
         }
@@ -212,6 +217,7 @@ mod tests {
                 signal: 20,
                 group: 4_194_304,
             },
+            Message::StillStopped,
             Message::Watch,
             Message::Seen {
                 signal: 15,
@@ -241,6 +247,16 @@ mod tests {
             assert_eq!(other.receive(), Received::Message(message));
         }
         assert_eq!(other.receive(), Received::Nothing);
+        one.send(Message::Go);
+        drop(one);
+        assert_eq!(other.receive(), Received::Message(Message::Go));
+        assert_eq!(other.receive(), Received::End);
+    }
+
+    #[test]
+    fn the_last_words_of_a_process_that_did_not_listen_are_heard() {
+        let (one, other) = Link::pair().unwrap();
+        other.send(Message::Ready);
         one.send(Message::Go);
         drop(one);
         assert_eq!(other.receive(), Received::Message(Message::Go));

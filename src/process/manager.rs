@@ -19,7 +19,7 @@ use nix::unistd::{Pid, getpgid, pipe2, setsid};
 
 use crate::clock::{Instant, Timer, now};
 use crate::outcome::{Ended, Ending};
-use crate::process::kill::{self, Change, EAGER_ROUNDS, Killing, Left};
+use crate::process::kill::{self, Change, EAGER_ROUNDS, Killing, Left, Spared};
 use crate::process::link::{Link, Message, Reach, Received};
 use crate::process::page::{Page, Phase};
 use crate::process::readiness::Readiness;
@@ -41,8 +41,11 @@ pub struct Manager {
     front_pidfd: Option<OwnedFd>,
     /// Ends when W dies; none once it has.
     witness: Option<OwnedFd>,
+    witness_pidfd: Option<OwnedFd>,
     children: Signals,
     command: i32,
+    /// The signal that the command was stopped by, until it is continued.
+    stopped: Option<i32>,
     state: State,
     /// Where the stub writes the errno when it cannot become the command; ends when it has.
     failure: File,
@@ -157,8 +160,10 @@ impl Parts {
             common: self.common,
             front: Some(front),
             witness: Some(witness),
+            witness_pidfd: tree::pidfd_open(nix::unistd::getppid().as_raw()).ok(),
             children: self.children,
             command: self.command,
+            stopped: None,
             state: State::Waiting(self.go),
             failure: self.failure,
             killing: None,
@@ -264,11 +269,6 @@ impl Manager {
         tree::leftovers(&[])
     }
 
-    /// The pid that everybody knows.
-    pub fn front_pid(&self) -> i32 {
-        self.common.front
-    }
-
     /// Tells the front how to end, which it does at once. Afterwards nobody guards anything, and this process
     /// holds nothing that others wait for; it may live on for a moment to tidy up.
     pub fn finish(&mut self, ending: Ending) {
@@ -277,6 +277,10 @@ impl Manager {
             leaf.remove();
         }
         self.common.page.set_ending(ending);
+        // It would go by itself, but not if it is frozen.
+        if let (Some(_), Some(witness)) = (&self.witness, &self.witness_pidfd) {
+            let _ = tree::pidfd_send_signal(witness, libc::SIGKILL);
+        }
         // It may be stopped together with the job.
         self.continue_front();
         let killed = self.killed;
@@ -352,6 +356,10 @@ impl Manager {
             Received::Message(Message::FrontContinued) if !self.common.page.started() => {
                 self.events.push_back(Event::FrontContinued);
             }
+            Received::Message(Message::StillStopped) => {
+                self.read_children();
+                self.tell_stopped();
+            }
             Received::Message(_) | Received::Nothing => {}
             Received::End => {
                 self.front = None;
@@ -400,16 +408,26 @@ impl Manager {
             match change {
                 Change::Ended(ended) => self.command_ended(ended),
                 Change::Stopped(signal) => {
-                    let group = self.command_group();
-                    if matches!(self.state, State::Starting | State::Running) {
-                        self.tell_front(Message::CommandStopped { signal, group });
-                    }
+                    self.stopped = Some(signal);
+                    self.tell_stopped();
                 }
-                Change::Continued => self.continue_front(),
+                Change::Continued => {
+                    self.stopped = None;
+                    self.continue_front();
+                }
             }
         }
         if left == Left::Nobody && (matches!(self.state, State::Ended) || self.killing.is_some()) {
             self.become_empty();
+        }
+    }
+
+    fn tell_stopped(&self) {
+        if let Some(signal) = self.stopped
+            && matches!(self.state, State::Starting | State::Running)
+        {
+            let group = self.command_group();
+            self.tell_front(Message::CommandStopped { signal, group });
         }
     }
 
@@ -469,7 +487,7 @@ impl Manager {
     fn kill_round(&mut self) {
         self.common.page.killing(now());
         if let Some(killing) = &mut self.killing {
-            killing.round(self.common.leaf.as_ref(), &[]);
+            killing.round(self.common.leaf.as_ref(), &Spared::default());
         }
         self.read_children();
     }
@@ -483,7 +501,7 @@ impl Manager {
         if self.is_alive() {
             debug_assert!(false, "finished while the command's tree was alive");
             let leaf = self.common.leaf.as_ref();
-            kill::kill_all(leaf, &[], &self.children, FINISH_KILL, |_, _| {});
+            kill::kill_all(leaf, &Spared::default(), &self.children, FINISH_KILL);
         }
     }
 

@@ -63,6 +63,7 @@ use crate::outcome::{Ended, Ending};
 use crate::process::cgroup::Leaf;
 use crate::process::front::{Front, Verdict};
 use crate::process::inherited::Inherited;
+use crate::process::kill::Spared;
 use crate::process::link::Link;
 use crate::process::page::Page;
 
@@ -130,11 +131,15 @@ pub fn supervise(
         argv,
         kill_signal: invocation.kill_signal,
     };
-    let spared = kill::children();
+    let strangers = kill::children();
     let (front_to_manager, manager_to_front) = Link::pair()?;
     let (front_to_witness, witness_to_front) = Link::pair()?;
     match fork()? {
-        Fork::Parent(_) => {
+        Fork::Parent(witness) => {
+            let spared = Spared {
+                strangers,
+                helper: Some(witness),
+            };
             drop((manager_to_front, witness_to_front));
             let front = Front::new(common, front_to_manager, front_to_witness, spared)?;
             match front.guard() {

@@ -77,6 +77,11 @@ impl Process {
         matches!(self.state, 'Z' | 'X')
     }
 
+    /// Stopped by a signal or a debugger.
+    pub const fn is_stopped(&self) -> bool {
+        matches!(self.state, 'T' | 't')
+    }
+
     /// Sends it a signal, unless its pid has come to mean another process.
     pub fn signal(&self, signal: i32) -> io::Result<()> {
         if self.parent == std::process::id() as i32 {

@@ -12,7 +12,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::pipe2;
 
 use crate::clock::{Alarm, now};
-use crate::process::kill::{Left, kill_all, reap};
+use crate::process::kill::{Left, Spared, kill_all, reap};
 use crate::process::link::{Link, Message, Received};
 use crate::process::manager::{self, Manager};
 use crate::process::signals::{Arrived, Signals};
@@ -190,11 +190,12 @@ impl Witness {
 
     /// Kills everybody below: M, which is dead or has missed the deadline, and the tree.
     fn take_over(&mut self) -> ! {
+        // The scheduler gives each session a share of its own (sched(7), autogroup): in the tree's own session
+        // a fork bomb would leave us no time. The group does not need us any more.
+        let _ = nix::unistd::setsid();
         let leaf = self.common.leaf.as_ref();
-        kill_all(leaf, &[], &self.signals, GIVE_UP_AFTER, |_, _| {});
-        if self.front.is_none()
-            && let Some(leaf) = leaf
-        {
+        kill_all(leaf, &Spared::default(), &self.signals, GIVE_UP_AFTER);
+        if let Some(leaf) = leaf {
             leaf.remove();
         }
         // F tells the user, if it is alive; it may be stopped.

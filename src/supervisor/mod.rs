@@ -60,7 +60,7 @@ pub enum OnLoss {
 /// How long a run may take for what, fixed before it starts.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// The command's name, for messages.
+    /// The command as it was typed, for messages.
     pub program: String,
     /// The lock's keys without the last segment: with a cluster, it tells one lock from all others.
     pub lock_path: String,

@@ -3,12 +3,16 @@
 // A lock that is lost without killing.
 mod on_loss;
 
+use nix::errno::Errno;
 use proptest::prelude::*;
 
 use super::*;
 use crate::lock::lease::margin;
 use crate::lock::token::{ClusterId, LeaseId, Token};
 
+const ENOENT: i32 = Errno::ENOENT as i32;
+const EACCES: i32 = Errno::EACCES as i32;
+const ENOEXEC: i32 = Errno::ENOEXEC as i32;
 const SECOND: Duration = Duration::from_secs(1);
 const TTL: Duration = Duration::from_secs(60);
 const KILL_AFTER: Duration = Duration::from_secs(10);
@@ -578,11 +582,7 @@ fn survivors_of_a_kill_are_named_and_nothing_is_released() {
 
 #[test]
 fn a_command_that_cannot_be_executed_gives_the_lock_back() {
-    for (errno, status) in [
-        (libc::ENOENT, 127),
-        (libc::EACCES, 126),
-        (libc::ENOEXEC, 126),
-    ] {
+    for (errno, status) in [(ENOENT, 127), (EACCES, 126), (ENOEXEC, 126)] {
         let mut world = World::new(plan());
         world.preparing().event(Event::FrontReady);
         world.event(Event::NotStarted(errno));
@@ -689,7 +689,7 @@ fn every_event(now: Instant) -> Vec<Event> {
         Event::NotReleased(trouble(TroubleKind::Unreachable)),
         Event::FrontReady,
         Event::Started,
-        Event::NotStarted(libc::ENOENT),
+        Event::NotStarted(ENOENT),
         Event::Ended(Ended::Exited(0)),
         Event::Empty,
         Event::FrontStopped,
@@ -812,7 +812,7 @@ proptest! {
             for event in [
                 Event::FrontContinued,
                 Event::Signal(15),
-                Event::NotStarted(libc::ENOENT),
+                Event::NotStarted(ENOENT),
                 Event::Ended(Ended::Signaled(15)),
                 Event::Empty,
                 Event::Released,

@@ -3,12 +3,16 @@
 //! Everything that leasehold says goes through [`Screen::write`]: as a line `leasehold: ...` for people, or as
 //! one JSON object per line. While it waits on a terminal there is one live line, redrawn every second.
 
+// Asking for a password.
+pub mod prompt;
 // What a message says.
 pub mod sentence;
+// Tables for people.
+pub mod table;
 // The live line.
 mod waiting;
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::time::Duration;
 
 use serde_json::json;
@@ -17,7 +21,7 @@ use crate::cli::LogFormat;
 use crate::clock::{self, Instant};
 use crate::config::Talk;
 use crate::lock::name::LockName;
-use crate::outcome::Outcome;
+use crate::outcome::{Ending, Outcome};
 use crate::supervisor::Message;
 use sentence::Level;
 use waiting::WaitingLine;
@@ -47,7 +51,7 @@ impl Screen {
         }
         if let Message::Waiting(queue) = message
             && self.talk.format == LogFormat::Text
-            && stderr().is_terminal()
+            && WaitingLine::can_be_drawn()
         {
             let line = WaitingLine::new(self.name.clone(), queue.clone());
             self.hide_waiting();
@@ -139,15 +143,37 @@ fn stderr() -> std::io::Stderr {
     std::io::stderr()
 }
 
-/// Writes a subcommand's result.
-///
-/// # Errors
-/// When stdout is closed or full.
+/// The system's reason, without Rust's "(os error 13)".
+pub fn system_error(error: &std::io::Error) -> String {
+    match error.raw_os_error() {
+        Some(number) => nix::errno::Errno::from_raw(number).desc().to_owned(),
+        None => error.to_string(),
+    }
+}
+
+/// Writes a subcommand's result, and says how the program ends for it.
+pub fn print(text: &str) -> Ending {
+    match write_result(text) {
+        Ok(()) => Ending::Status(0),
+        // Whoever read it has gone; as without us, by the signal that says so.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => {
+            Ending::Signal(libc::SIGPIPE)
+        }
+        Err(error) => {
+            complain(&format!("stdout: {}", system_error(&error)));
+            Ending::Status(STDOUT_FAILED)
+        }
+    }
+}
+
+/// The exit status for a result that could not be written: EX_IOERR of sysexits(3).
+const STDOUT_FAILED: u8 = 74;
+
 #[expect(
     clippy::disallowed_methods,
     reason = "ui/ writes the results of subcommands"
 )]
-pub fn print(text: &str) -> std::io::Result<()> {
+fn write_result(text: &str) -> std::io::Result<()> {
     let mut stdout = std::io::stdout().lock();
     stdout.write_all(text.as_bytes())?;
     stdout.flush()

@@ -15,6 +15,11 @@ pub(super) struct WaitingLine {
 }
 
 impl WaitingLine {
+    /// Whether stderr is a terminal that can redraw a line (not so with TERM=dumb).
+    pub(super) fn can_be_drawn() -> bool {
+        !ProgressDrawTarget::stderr().is_hidden()
+    }
+
     /// A line, not drawn yet.
     pub(super) fn new(name: LockName, queue: Queue) -> Self {
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());

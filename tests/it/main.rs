@@ -1,1 +1,45 @@
-//! Tests of the shipped binary.
+//! Tests of the shipped binary against a real etcd: one file per promise, every test a sentence.
+//!
+//! Rules: nothing is slept for (the one poll is `harness::eventually`), nothing is ignored or tried twice,
+//! and whatever a test starts ends with it. `LEASEHOLD_TEST_ETCD` and `LEASEHOLD_TEST_ETCDCTL` choose
+//! another etcd than the one in PATH.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the rules of the product's layers are not those of its tests"
+)]
+#![expect(unsafe_code, reason = "pidfds and sessions have no safe wrapper")]
+#![allow(
+    clippy::allow_attributes,
+    clippy::print_stderr,
+    reason = "tests talk to their reader"
+)]
+
+mod harness;
+
+// The harness keeps its own promises.
+mod harness_itself;
+
+// A script can tell what happened.
+mod exit_status;
+// The command runs as if there were no leasehold.
+mod transparency;
+// First come, first served.
+mod queue;
+// Nobody runs without the lock.
+mod lease_loss;
+// A holder that vanished.
+mod lock_delay;
+// etcdctl and leasehold exclude one another.
+mod interop;
+// Clear sentences for bad input and trouble.
+mod bad_input;
+// The outcome in a file.
+mod report;
+// Who holds it.
+mod status;
+// Somebody at a keyboard.
+mod terminal;
+// What users read is true.
+mod help;
+// What developers read is true.
+mod layers;

@@ -11,7 +11,7 @@ use etcd_client::{Client, Error, ResponseHeader, Txn, TxnResponse};
 
 use super::deadline::reached;
 use super::member::Member;
-use super::trouble::Failure;
+use super::trouble::{Failure, Sign};
 use crate::clock::{self, Instant};
 use crate::lock::token::ClusterId;
 
@@ -33,6 +33,7 @@ const ANSWER_BYTES_MAX: usize = 64 << 20;
 pub struct Cluster {
     members: Vec<Member>,
     preferred: AtomicUsize,
+    failures: AtomicUsize,
     id: OnceLock<ClusterId>,
 }
 
@@ -45,6 +46,7 @@ impl Cluster {
                 .map(|endpoint| Member::new(endpoint))
                 .collect(),
             preferred: AtomicUsize::new(0),
+            failures: AtomicUsize::new(0),
             id: OnceLock::new(),
         }
     }
@@ -60,6 +62,11 @@ impl Cluster {
     /// Asks another member from now on, where there is one.
     pub fn prefer_next(&self) {
         self.preferred.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many attempts have failed so far: where it grows, an open stream may be dead without a word.
+    pub fn failures(&self) -> usize {
+        self.failures.load(Ordering::Relaxed)
     }
 
     /// Makes sure that there is a connection.
@@ -79,29 +86,31 @@ impl Cluster {
         let asked_at = clock::now();
         let mut attempt = 0;
         let mut pause = PAUSE_MIN;
+        let mut ambiguous = false;
         loop {
             let round = attempt / self.members.len().max(1);
             let patience = FIRST_ATTEMPT * 2_u32.pow(round.min(6) as u32);
             let attempt_ends = give_up_at.min(clock::now() + patience);
             let member = self.member()?;
-            let failure = match member.call(attempt_ends, &request).await {
+            let mut failure = match member.call(attempt_ends, &request).await {
                 Ok(answer) => return Ok(answer),
                 Err(failure) => failure,
             };
+            failure.after_ambiguity = ambiguous;
+            ambiguous |= failure.sign == Sign::Ambiguous;
             if !failure.may_pass() {
                 return Err(failure);
             }
+            self.failures.fetch_add(1, Ordering::Relaxed);
             self.prefer_next();
             let now = clock::now();
-            if now + pause >= give_up_at && failure.silent {
+            let remaining = give_up_at.since(now);
+            if remaining < PAUSE_MIN {
                 // The last attempt may have been a short one: what people need is the whole time.
-                let waited = now.since(asked_at);
-                return Err(Failure::unanswered(member.address(), failure.sign, waited));
+                return Err(failure.over(member.address(), now.since(asked_at)));
             }
-            if now + pause >= give_up_at {
-                return Err(failure);
-            }
-            reached(now + pause).await;
+            // At the end of the time too there is a last attempt.
+            reached(now + pause.min(remaining / 2)).await;
             attempt += 1;
             pause = (pause * 2).min(PAUSE_MAX);
         }

@@ -10,10 +10,12 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::cluster::Cluster;
 use super::deadline::{reached, within};
-use super::holder::Beholder;
-use super::session::{Granted, Session, Stage};
-use super::transaction::{self, Guard, Reading};
+use super::holder::QueueView;
+use super::reading::Reading;
+use super::session::{Checked, Granted, Session, Stage};
+use super::transaction::{self, Guard};
 use super::trouble::{Failure, Sign};
+use super::vanished;
 use super::watch::{Hint, Watch};
 use crate::clock::{self, Instant};
 use crate::lock::admission::{Marker, Standing, Vanished};
@@ -45,14 +47,15 @@ const HOLD_POLL: Duration = Duration::from_secs(60);
 /// How often an entry that must not wait is tried against other contenders who come and go meanwhile.
 const GUARDED_TRIES_MAX: usize = 5;
 
-/// How many markers of vanished contenders are removed between two readings.
-const REMOVALS_MAX: usize = 32;
-
 /// One contender.
 pub struct Contender {
+    /// Whom it asks.
     pub cluster: Arc<Cluster>,
+    /// What the run wants.
     pub wanted: Arc<Wanted>,
+    /// Its lease and keys.
     pub session: Arc<Session>,
+    /// Whom it reports to.
     pub events: UnboundedSender<Event>,
 }
 
@@ -60,8 +63,11 @@ pub struct Contender {
 pub enum Enqueued {
     /// Our entry is in the queue.
     Placed {
+        /// Its create_revision.
         token: Token,
+        /// Whose it is.
         cluster: ClusterId,
+        /// The queue in the moment it was put, or found.
         reading: Reading,
     },
     /// It must not wait and would have to.
@@ -75,6 +81,16 @@ impl Contender {
         loop {
             self.session.set_stage(Stage::Attempted);
             let (granted, enqueued) = self.grant_and_place(give_up_at).await;
+            match (&granted, &enqueued) {
+                // Without a lease nothing else can have been done either.
+                (Err(failure), _) if failure.is_without_effect() => {
+                    self.session.set_stage(Stage::Untouched);
+                }
+                (Ok(_), Err(failure)) if failure.is_without_effect() => {
+                    self.session.set_stage(Stage::Emptied);
+                }
+                _ => {}
+            }
             let granted = granted?;
             match enqueued {
                 // The lease ran out while we tried: everything again.
@@ -144,7 +160,8 @@ impl Contender {
             {
                 break;
             }
-            self.remove(&reading.snapshot.markers, give_up_at).await?;
+            let markers = &reading.snapshot.markers;
+            vanished::remove(&self.cluster, &keys.ranges, markers, give_up_at).await?;
             guard = Guard::UnchangedSince(reading.snapshot.revision);
         }
         Ok(Enqueued::Occupied(reading))
@@ -164,20 +181,20 @@ impl Contender {
     /// Waits until a reading admits us: the revision of that reading.
     async fn wait(&self, token: Token, mut reading: Reading) -> Result<i64, Loss> {
         let ranges = &self.session.keys.ranges;
-        let mut vanished = Vanished::default();
-        let mut beholder = Beholder::new(Arc::clone(&self.cluster), ranges.clone());
+        let mut sightings = Vanished::default();
+        let mut view = QueueView::new(Arc::clone(&self.cluster), ranges.clone());
         let mut watch: Option<Watch> = None;
         loop {
             self.check_own(token, &reading).await?;
             let now = clock::now();
-            let removable = vanished.removable(token, &reading.snapshot, now);
+            let removable = sightings.removable(token, &reading.snapshot, now);
             if !removable.is_empty() {
                 let removable: Vec<Marker> = removable.into_iter().cloned().collect();
                 self.remove_vanished(&removable).await;
                 reading = self.read().await;
                 continue;
             }
-            let standing = vanished.standing(token, &reading.snapshot, now);
+            let standing = sightings.standing(token, &reading.snapshot, now);
             let (other, wake_at) = match &standing {
                 Standing::Admitted => return Ok(reading.snapshot.revision),
                 Standing::NotQueued => return Err(Loss::KeyDeleted),
@@ -186,8 +203,12 @@ impl Contender {
                     (ranges.marker(&marker.id), (*until).min(now + POLL))
                 }
             };
-            let queue = beholder.queue(&reading, Some(token)).await;
+            let queue = view.queue(&reading, Some(token)).await;
             self.report(Event::Waiting(queue));
+            if matches!(standing, Standing::Delayed { .. }) {
+                // For those after us, if we go away before the delay is over; we wait by our own clock.
+                let _ = vanished::retire(&self.cluster, ranges, &reading, wake_at).await;
+            }
             let revision = reading.snapshot.revision;
             self.watch(&mut watch, Some(&other), revision, wake_at)
                 .await;
@@ -198,16 +219,16 @@ impl Contender {
     /// Watches over our key; how it was lost.
     async fn hold(&self, token: Token, read_revision: i64) -> Loss {
         let mut watch = None;
+        let mut revision = read_revision;
         reached(clock::now() + HOLD_WATCH_DELAY).await;
         loop {
             let wake_at = clock::now() + HOLD_POLL;
-            self.watch(&mut watch, None, read_revision, wake_at).await;
-            // A watch that has to be opened anew starts where the lock was ours; what it then repeats is
-            // only a hint, and what was compacted meanwhile is answered by this reading.
+            self.watch(&mut watch, None, revision, wake_at).await;
             let give_up_at = clock::now() + READING_PATIENCE;
-            match self.session.loss(&self.cluster, token, give_up_at).await {
-                Ok(Some(loss)) => return loss,
-                Ok(None) => {}
+            match self.session.check(&self.cluster, token, give_up_at).await {
+                Ok(Checked::Lost(loss)) => return loss,
+                Ok(Checked::Ours { revision: read }) => revision = read,
+                // Only the renewals judge what an outage means.
                 Err(_) => reached(clock::now() + TROUBLE_PAUSE).await,
             }
         }
@@ -222,7 +243,8 @@ impl Contender {
         revision: i64,
         wake_at: Instant,
     ) {
-        if !watch.as_ref().is_some_and(|open| open.covers(other)) {
+        let is_good = |open: &Watch| open.covers(other) && open.is_trusted(&self.cluster);
+        if !watch.as_ref().is_some_and(is_good) {
             let own = &self.session.keys.entry;
             let opened = Watch::open(&self.cluster, own, other, revision, wake_at).await;
             *watch = opened.ok();
@@ -272,30 +294,12 @@ impl Contender {
 
     async fn remove_vanished(&self, markers: &[Marker]) {
         let give_up_at = clock::now() + READING_PATIENCE;
-        if let Err(failure) = self.remove(markers, give_up_at).await {
+        let ranges = &self.session.keys.ranges;
+        let removed = vanished::remove(&self.cluster, ranges, markers, give_up_at).await;
+        if let Err(failure) = removed {
             self.report(Event::Failed(failure.into()));
             reached(clock::now() + TROUBLE_PAUSE).await;
         }
-    }
-
-    /// Removes markers that nobody has to wait for any more.
-    async fn remove(&self, markers: &[Marker], give_up_at: Instant) -> Result<(), Failure> {
-        let ranges = &self.session.keys.ranges;
-        for marker in markers.iter().take(REMOVALS_MAX) {
-            let txn = ranges.remove_marker(marker);
-            match self.cluster.transact(&txn, give_up_at).await {
-                // Without space etcd 3.4 refuses every transaction, but no deletion. The key is that of one
-                // session, which is over: deleting it without the guard hits nobody else.
-                Err(failure) if failure.sign == Sign::Answered => {
-                    let key = ranges.marker(&marker.id);
-                    self.cluster.delete(&key, give_up_at).await?;
-                }
-                answer => {
-                    answer?;
-                }
-            }
-        }
-        Ok(())
     }
 
     /// What the run is told about our place.

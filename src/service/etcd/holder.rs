@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::cluster::Cluster;
-use super::transaction::{Ranges, Reading};
+use super::reading::Reading;
+use super::transaction::Ranges;
 use crate::clock;
 use crate::lock::admission::QueuedEntry;
 use crate::lock::entry::Entry;
@@ -16,13 +17,13 @@ use crate::supervisor::{Holder, Queue};
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Looks at a queue for one contender.
-pub struct Beholder {
+pub struct QueueView {
     cluster: Arc<Cluster>,
     ranges: Ranges,
     known: Option<((QueuedEntry, i64), Holder)>,
 }
 
-impl Beholder {
+impl QueueView {
     /// Nothing is known yet.
     pub const fn new(cluster: Arc<Cluster>, ranges: Ranges) -> Self {
         Self {

@@ -7,7 +7,8 @@ use etcd_client::{KeyValue, Txn, TxnOp, TxnOpResponse};
 use tokio::task::JoinSet;
 
 use super::cluster::Cluster;
-use super::transaction::{self, Ranges, Reading};
+use super::reading::Reading;
+use super::transaction::{self, Ranges};
 use super::trouble::Failure;
 use crate::clock::Instant;
 use crate::lock::admission::{Marker, QueuedEntry, Snapshot};

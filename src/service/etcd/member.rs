@@ -74,7 +74,7 @@ impl Member {
         if let Err(failure) = &result
             && failure.is_of_the_connection()
         {
-            self.disconnect(connection.number);
+            self.disconnect_if(|number| number == connection.number);
         }
         result
     }
@@ -136,21 +136,24 @@ impl Member {
                 self.uri
             )));
         }
-        let endpoint = Endpoint::from_shared(self.uri.clone()).map_err(|_| {
-            Failure::refused(format!(
-                "{:?} is no endpoint; write it as HOST:PORT or http://HOST:PORT",
-                self.address
-            ))
-        })?;
+        let endpoint = Endpoint::from_shared(self.uri.clone())
+            .ok()
+            .filter(|endpoint| endpoint.uri().port_u16().is_some())
+            .ok_or_else(|| Failure::no_endpoint(&self.address))?;
         Ok(endpoint.connect_timeout(CONNECT_TIMEOUT))
     }
 
-    fn disconnect(&self, number: u64) {
+    /// Does not use the present connection any more.
+    pub fn disconnect(&self) {
+        self.disconnect_if(|_| true);
+    }
+
+    fn disconnect_if(&self, is_meant: impl Fn(u64) -> bool) {
         // Where it is locked, somebody is replacing it already.
         if let Ok(mut slot) = self.connection.try_lock()
             && slot
                 .as_ref()
-                .is_some_and(|current| current.number == number)
+                .is_some_and(|current| is_meant(current.number))
         {
             *slot = None;
         }

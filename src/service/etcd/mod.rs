@@ -5,11 +5,14 @@
 //!   ├ contender    one way through the queue: enqueue, wait, hold
 //!   │  ├ holder    who stands in the way, for people
 //!   │  └ watch     hints that it is time to read
-//!   ├ session      one lease with its two keys: grant, renew and validate, revoke
+//!   ├ session      one lease with its two keys: grant, renew, revoke
+//!   │  └ keepalive renewals that can be believed
+//!   ├ vanished     the markers of those who cannot remove them any more
 //!   ├ release      giving a session back, whatever has become of it
 //!   └ inspection   a lock as anybody sees it, for `status`
 //!  fence           what only the holder can do, for `fence`
-//!  transaction     what is sent and what its answer says
+//!  transaction     what is sent
+//!  reading         what its answer says about the queue
 //!  cluster         which member to ask, and for how long
 //!   └ member       one endpoint; every call is bounded here
 //!  deadline        the only two ways to wait
@@ -25,11 +28,14 @@ mod deadline;
 pub mod fence;
 mod holder;
 mod inspection;
+mod keepalive;
 mod member;
+mod reading;
 mod release;
 mod session;
 mod transaction;
 mod trouble;
+mod vanished;
 mod watch;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -41,7 +47,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use self::cluster::Cluster;
 use self::contender::{Contender, Enqueued};
 use self::deadline::within;
-use self::holder::Beholder;
+use self::holder::QueueView;
 use self::session::{NotRenewed, Session, Stage};
 use self::transaction::Ranges;
 use crate::clock::{self, Instant};
@@ -197,6 +203,7 @@ impl Etcd {
                     sent_at: granted.sent_at,
                     ttl: granted.ttl,
                 },
+                Err(NotRenewed::Gone(_)) if !session.is_first_loss() => return,
                 Err(NotRenewed::Gone(loss)) => Event::Gone(loss),
                 Err(NotRenewed::Failed(failure)) => Event::Failed(failure.into()),
             };
@@ -309,14 +316,23 @@ async fn queue(contender: Contender, give_up_at: Instant, background: Background
                 ttl: granted.ttl,
             });
             let loss = contender.follow(token, reading).await;
-            contender.report(Event::Gone(loss));
+            if session.is_first_loss() {
+                contender.report(Event::Gone(loss));
+            }
         }
         Ok((_, Enqueued::Occupied(reading))) => {
             // Our entry was kept out, so only the lease is there.
             session.set_stage(Stage::Emptied);
             background.clear_away(Arc::clone(&cluster), Arc::clone(&session));
-            let mut beholder = Beholder::new(cluster, session.keys.ranges.clone());
-            let queue = beholder.queue(&reading, None).await;
+            let mut view = QueueView::new(Arc::clone(&cluster), session.keys.ranges.clone());
+            let queue = view.queue(&reading, None).await;
+            if reading.snapshot.entries.is_empty() {
+                background.spawn(async move {
+                    let give_up_at = clock::now() + BACKGROUND_PATIENCE;
+                    let ranges = &session.keys.ranges;
+                    let _ = vanished::retire(&cluster, ranges, &reading, give_up_at).await;
+                });
+            }
             contender.report(Event::Busy(queue));
         }
         Err(failure) => {

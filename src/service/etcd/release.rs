@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use super::cluster::Cluster;
 use super::session::{Session, Stage};
-use super::trouble::{Failure, Sign};
+use super::trouble::Failure;
 use crate::clock::Instant;
 use crate::lock::token::Token;
 
@@ -54,9 +54,7 @@ async fn delete_keys(
             session.set_stage(Stage::Emptied);
             Ok(())
         }
-        Err(failure) if failure.sign == Sign::Answered => {
-            revoke_first(cluster, session, give_up_at).await
-        }
+        Err(failure) if failure.is_refusal() => revoke_first(cluster, session, give_up_at).await,
         Err(failure) => Err(failure),
     }
 }

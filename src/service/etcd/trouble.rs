@@ -22,6 +22,8 @@ pub struct Failure {
     pub sign: Sign,
     /// Whether nothing came back at all in the time given.
     pub silent: bool,
+    /// Whether an earlier attempt at the same may have been done.
+    pub after_ambiguity: bool,
 }
 
 /// What a failed call says about what it was to do.
@@ -35,8 +37,10 @@ pub enum Sign {
     LeaseNotFound,
     /// There is such a lease already.
     LeaseExists,
-    /// Any other definite answer. (With NOSPACE raised while applying, it was done all the same: etcd,
-    /// server/etcdserver/apply/quota.go.)
+    /// There is no space. Raised while applying, it comes although the request was done (etcd:
+    /// server/etcdserver/apply/quota.go).
+    NoSpace,
+    /// Any other definite answer: nothing was done.
     Answered,
 }
 
@@ -52,6 +56,25 @@ impl Failure {
         self.trouble.kind == TroubleKind::Unreachable
     }
 
+    /// Whether etcd refuses to do it at all, as it refuses transactions where it has no space.
+    pub fn is_refusal(&self) -> bool {
+        self.trouble.kind == TroubleKind::Refused
+            && matches!(self.sign, Sign::NoSpace | Sign::Answered)
+    }
+
+    /// Whether it is certain that the request was not done and will not be.
+    pub const fn is_without_effect(&self) -> bool {
+        matches!(self.sign, Sign::NotSent | Sign::Answered) && !self.after_ambiguity
+    }
+
+    /// The same, where an earlier request had an effect.
+    pub fn with_effect(self) -> Self {
+        Self {
+            after_ambiguity: true,
+            ..self
+        }
+    }
+
     /// Whether the connection is to be mistrusted.
     pub const fn is_of_the_connection(&self) -> bool {
         matches!(self.sign, Sign::NotSent | Sign::Ambiguous)
@@ -59,8 +82,9 @@ impl Failure {
 
     /// No answer in time.
     pub fn unanswered(address: &str, sign: Sign, waited: Duration) -> Self {
-        // Shown to people: whole milliseconds.
-        let waited = Duration::from_millis(waited.as_millis() as u64);
+        // Shown to people: tenths of a second are enough, and 2.999 s are 3 s.
+        let tenths = (waited + Duration::from_millis(50)).as_millis() as u64 / 100;
+        let waited = Duration::from_millis(tenths * 100);
         let detail = match sign {
             Sign::NotSent => format!("no connection to etcd at {address} within {waited:?}"),
             _ => format!("etcd at {address} did not answer within {waited:?}"),
@@ -68,6 +92,17 @@ impl Failure {
         Self {
             silent: true,
             ..Self::new(TroubleKind::Unreachable, sign, detail)
+        }
+    }
+
+    /// The same after several attempts: where nothing came back, it did not in the whole time.
+    pub fn over(self, address: &str, waited: Duration) -> Self {
+        if !self.silent {
+            return self;
+        }
+        Self {
+            after_ambiguity: self.after_ambiguity,
+            ..Self::unanswered(address, self.sign, waited)
         }
     }
 
@@ -84,6 +119,13 @@ impl Failure {
     /// A refusal of our own, before anything was sent.
     pub fn refused(detail: String) -> Self {
         Self::new(TroubleKind::Refused, Sign::NotSent, detail)
+    }
+
+    /// An endpoint that is none.
+    pub fn no_endpoint(address: &str) -> Self {
+        Self::refused(format!(
+            "{address:?} is no endpoint; write it as HOST:PORT or http://HOST:PORT"
+        ))
     }
 
     /// What an error of etcd-client means.
@@ -104,9 +146,7 @@ impl Failure {
                 "etcdserver: requested lease not found",
             ),
             Error::TransportError(error) => Self::unconnected(address, error),
-            Error::InvalidUri(_) | Error::InvalidArgs(_) => Self::refused(format!(
-                "{address:?} is no endpoint; write it as HOST:PORT or http://HOST:PORT"
-            )),
+            Error::InvalidUri(_) | Error::InvalidArgs(_) => Self::no_endpoint(address),
             other => broken(other.to_string()),
         }
     }
@@ -145,6 +185,7 @@ impl Failure {
             trouble: Trouble { kind, detail },
             sign,
             silent: false,
+            after_ambiguity: false,
         }
     }
 }
@@ -159,6 +200,7 @@ fn classify(code: Code, text: &str) -> (TroubleKind, Sign) {
     match (code, text) {
         (Code::NotFound, "requested lease not found") => (Refused, Sign::LeaseNotFound),
         (Code::FailedPrecondition, "lease already exists") => (Refused, Sign::LeaseExists),
+        (Code::ResourceExhausted, text) if is_no_space(text) => (Refused, Sign::NoSpace),
         (Code::PermissionDenied | Code::Unauthenticated, _)
         | (Code::InvalidArgument, "user name is empty" | "revision of auth store is old")
         | (Code::InvalidArgument, "authentication failed, invalid user ID or password")
@@ -253,6 +295,7 @@ mod tests {
             "etcdserver: mvcc: database space exceeded",
         );
         assert_eq!(no_space.trouble.kind, TroubleKind::Refused);
+        assert!(no_space.is_refusal() && !no_space.is_without_effect());
         assert_eq!(
             no_space.trouble.detail,
             "etcd at etcd1:2379 refuses: database space exceeded (NOSPACE); free space and disarm the alarm"
@@ -268,6 +311,24 @@ mod tests {
                 "{message}"
             );
         }
+    }
+
+    #[test]
+    fn only_a_definite_answer_to_the_first_attempt_is_without_effect() {
+        let denied = of(Code::PermissionDenied, "etcdserver: permission denied");
+        assert!(denied.is_without_effect());
+        assert!(!denied.with_effect().is_without_effect());
+        let lost = of(Code::Unavailable, "etcdserver: request timed out");
+        assert!(!lost.is_without_effect());
+        let unconnected = Failure::unanswered("x", Sign::NotSent, Duration::from_secs(1));
+        assert!(unconnected.is_without_effect());
+    }
+
+    #[test]
+    fn a_silence_is_told_with_the_whole_time() {
+        let last = Failure::unanswered("x", Sign::Ambiguous, Duration::from_millis(40));
+        let all = last.over("x", Duration::from_millis(9_970));
+        assert_eq!(all.trouble.detail, "etcd at x did not answer within 10s");
     }
 
     #[test]

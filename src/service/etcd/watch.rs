@@ -15,6 +15,7 @@ use crate::clock::Instant;
 pub struct Watch {
     stream: WatchStream,
     other: Option<String>,
+    failures: usize,
 }
 
 /// Why a watch came back.
@@ -37,6 +38,7 @@ impl Watch {
         revision: i64,
         give_up_at: Instant,
     ) -> Result<Self, Failure> {
+        let failures = cluster.failures();
         let options = WatchOptions::new().with_start_revision(revision + 1);
         let stream = cluster
             .member()?
@@ -55,12 +57,18 @@ impl Watch {
         Ok(Self {
             stream,
             other: other.map(str::to_owned),
+            failures,
         })
     }
 
     /// Whether it watches this key beside our own.
     pub fn covers(&self, other: Option<&str>) -> bool {
         self.other.as_deref() == other
+    }
+
+    /// Whether nothing has happened since it was opened that could have cut it off.
+    pub fn is_trusted(&self, cluster: &Cluster) -> bool {
+        self.failures == cluster.failures()
     }
 
     /// Waits for a hint, until `wake_at` at most.

@@ -1,0 +1,43 @@
+# The tasks of the project. `make help` lists them.
+
+CARGO_TARGET_DIR ?= $(CURDIR)/target
+export CARGO_TARGET_DIR
+
+.PHONY: help setup build demo test lint bench install
+
+help: ## say what can be made
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST)
+
+setup: ## install what is missing to build and test (Debian, Ubuntu)
+	scripts/setup.sh test
+
+build: ## the release binary: target/release/leasehold
+	scripts/setup.sh build
+	cargo build --release --locked
+
+demo: ## start a throw-away etcd and show two contenders for one lock
+	scripts/setup.sh demo
+	cargo build --release --locked
+	examples/demo.sh "$(CARGO_TARGET_DIR)/release/leasehold"
+
+lint: ## formatting, clippy and rustdoc without a warning
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items
+	@if cargo deny --version >/dev/null 2>&1; then \
+	    echo cargo deny; cargo deny --offline check bans licenses sources; \
+	else echo "cargo-deny is not installed: licences are not checked"; fi
+
+test: setup lint ## everything that has to pass: lint, then every test, against a real etcd
+	before="$$(git diff | cksum)" && cargo nextest run --locked --retries 0 && \
+	{ test "$$(git diff | cksum)" = "$$before" || { echo "the tests changed files that are checked in"; exit 1; }; }
+
+bench: ## the figures of the README
+	scripts/setup.sh bench
+	cargo build --release --locked
+	cargo build --release --locked --example probe
+	benches/run.sh "$(CARGO_TARGET_DIR)/release"
+
+install: ## cargo install of this working tree
+	scripts/setup.sh build
+	cargo install --locked --path .

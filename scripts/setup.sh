@@ -1,0 +1,92 @@
+#!/usr/bin/env bash
+# Installs what is missing to build, test, demonstrate or measure leasehold on Debian or Ubuntu.
+#
+#   scripts/setup.sh build|demo|test|bench
+#
+# The one place that knows which command comes from which package. Does nothing, and needs no rights, where
+# everything is there already. Downloads only through apt and crates.io.
+set -euo pipefail
+
+# A line per need: the command to look for, the Debian package that has it, the purposes that need it.
+needs() {
+    cat <<'TABLE'
+cc          gcc                 build
+protoc      protobuf-compiler   build
+make        make                build
+etcd        etcd-server         demo test bench
+etcdctl     etcd-client         demo test bench
+timeout     coreutils           test
+flock       util-linux          test bench
+ps          procps              test
+ss          iproute2            test
+fuser       psmisc              test
+zsh         zsh                 test
+dash        dash                test
+ksh         ksh                 test
+fish        fish                test
+hyperfine   hyperfine           bench
+TABLE
+}
+
+as_root() {
+    if [ "$(id -u)" -eq 0 ]; then
+        "$@"
+    elif command -v sudo >/dev/null; then
+        sudo "$@"
+    else
+        echo "setup: needs to run as root: $*" >&2
+        return 1
+    fi
+}
+
+missing_packages() {
+    local purpose=$1 command package purposes
+    while read -r command package purposes; do
+        # Everybody builds.
+        case " $purposes " in
+            *" $purpose "* | *" build "*) command -v "$command" >/dev/null || echo "$package" ;;
+        esac
+    done < <(needs)
+}
+
+install_packages() {
+    local packages
+    mapfile -t packages < <(missing_packages "$1")
+    if [ "${#packages[@]}" -eq 0 ]; then
+        return
+    fi
+    echo "setup: apt-get install ${packages[*]}"
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get update -qq
+    # On a machine with systemd, etcd-server starts a service on 127.0.0.1:2379. Nothing here uses it.
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${packages[@]}"
+}
+
+require_cargo() {
+    command -v cargo >/dev/null && return
+    echo "setup: cargo is missing; Rust 1.95 or newer is needed: install rustup (Debian 13, Ubuntu 24.04: apt-get install rustup && rustup default stable; else https://rustup.rs)" >&2
+    exit 1
+}
+
+install_nextest() {
+    cargo nextest --version >/dev/null 2>&1 && return
+    echo "setup: cargo install cargo-nextest (some minutes)"
+    cargo install --locked cargo-nextest
+}
+
+main() {
+    local purpose=${1:-build}
+    case $purpose in
+        build | demo | test | bench) ;;
+        *)
+            echo "usage: scripts/setup.sh build|demo|test|bench" >&2
+            exit 64
+            ;;
+    esac
+    install_packages "$purpose"
+    require_cargo
+    if [ "$purpose" = test ]; then
+        install_nextest
+    fi
+}
+
+main "$@"

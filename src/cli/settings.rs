@@ -1,0 +1,143 @@
+//! The options that come from the table of settings (src/config/setting.rs), so that `--help` and the
+//! completions say what it says.
+
+use clap::builder::{PossibleValuesParser, ValueParser};
+use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, ValueEnum, ValueHint};
+
+use crate::cli::{ConnectionArgs, OnLeftover, OnLoss, RunSettingArgs};
+use crate::config::layers::Typed;
+use crate::config::setting::{self, Fallback, Kind, Scope, Setting};
+
+/// The heading over the options that every command has.
+const CONNECTION: &str = "Connection";
+
+impl Args for ConnectionArgs {
+    fn augment_args(command: Command) -> Command {
+        augment(command, Scope::Connection)
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for ConnectionArgs {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        Ok(Self {
+            typed: typed(matches, Scope::Connection),
+        })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+impl Args for RunSettingArgs {
+    fn augment_args(command: Command) -> Command {
+        augment(command, Scope::Run)
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for RunSettingArgs {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        Ok(Self {
+            typed: typed(matches, Scope::Run),
+        })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+fn of_scope(scope: Scope) -> impl Iterator<Item = &'static Setting> {
+    setting::ALL
+        .iter()
+        .copied()
+        .filter(move |setting| setting.scope == scope)
+}
+
+fn augment(command: Command, scope: Scope) -> Command {
+    let args = of_scope(scope).filter_map(|setting| {
+        let arg = arg(setting)?;
+        Some(match scope {
+            Scope::Connection => arg.help_heading(CONNECTION),
+            Scope::Run => arg,
+        })
+    });
+    command.args(args)
+}
+
+fn arg(setting: &'static Setting) -> Option<Arg> {
+    let mut arg = Arg::new(setting.key)
+        .long(setting.option?)
+        .value_name(setting.value_name)
+        .help(help(setting))
+        .action(ArgAction::Set)
+        .value_hint(hint(setting.kind))
+        .value_parser(parser(setting.kind));
+    if let Some(short) = setting.short {
+        arg = arg.short(short);
+    }
+    Some(arg)
+}
+
+fn help(setting: &Setting) -> String {
+    let mut help = setting.meaning.to_owned();
+    if let Fallback::Value(default) | Fallback::Described(default) = setting.fallback {
+        help.push_str(&format!(" [default: {default}]"));
+    }
+    if let Some(variable) = setting.variable {
+        help.push_str(&format!(" [env: {variable}]"));
+    }
+    help
+}
+
+/// The text is kept as it was typed: it is understood where all sources are, in [`crate::config`].
+fn parser(kind: Kind) -> ValueParser {
+    match kind {
+        Kind::OnLeftover => return policies::<OnLeftover>(),
+        Kind::OnLoss => return policies::<OnLoss>(),
+        _ => {}
+    }
+    ValueParser::new(move |text: &str| kind.check(text).map(|()| text.to_owned()))
+}
+
+fn policies<P: ValueEnum>() -> ValueParser {
+    let values = P::value_variants()
+        .iter()
+        .filter_map(ValueEnum::to_possible_value);
+    PossibleValuesParser::new(values).into()
+}
+
+const fn hint(kind: Kind) -> ValueHint {
+    match kind {
+        Kind::Path => ValueHint::FilePath,
+        Kind::ServerName | Kind::Endpoints => ValueHint::Hostname,
+        Kind::Prefix
+        | Kind::Duration
+        | Kind::Text
+        | Kind::User
+        | Kind::Password
+        | Kind::Signal
+        | Kind::Status
+        | Kind::OnLeftover
+        | Kind::OnLoss => ValueHint::Other,
+    }
+}
+
+fn typed(matches: &ArgMatches, scope: Scope) -> Typed {
+    let texts = of_scope(scope).filter_map(|setting| {
+        setting.option?;
+        let text = matches.get_one::<String>(setting.key)?;
+        Some((setting.key, text.clone()))
+    });
+    Typed(texts.collect())
+}

@@ -1,0 +1,461 @@
+//! The one table of settings: what each is called as an option, as a variable and as a key of config.toml,
+//! what it may be, and what it is when nobody says anything. `--help`, the completions, the manual page,
+//! docs/configuration.md, `config show` and the resolution all come from it. Pure.
+
+use crate::cli::{OnLeftover, OnLoss};
+use crate::config::endpoint::Endpoint;
+use crate::config::login::User;
+use crate::config::{duration, signal};
+use crate::lock::key::Prefix;
+
+/// One setting.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Setting {
+    /// Its name: the key in config.toml.
+    pub key: &'static str,
+    /// The option, without the dashes. None for what must not stand where everybody can read it.
+    pub option: Option<&'static str>,
+    /// The option's short form.
+    pub short: Option<char>,
+    /// What stands for its value in `--help`.
+    pub value_name: &'static str,
+    /// The variable.
+    pub variable: Option<&'static str>,
+    /// etcdctl's variable of the same meaning, honoured where ours is not set.
+    pub etcdctl: Option<&'static str>,
+    /// Whether config.toml may have it.
+    pub in_files: bool,
+    /// What it does, as `--help` says it: no full stop.
+    pub meaning: &'static str,
+    /// What it is when nobody says anything.
+    pub fallback: Fallback,
+    /// What it may be.
+    pub kind: Kind,
+    /// What it belongs to.
+    pub scope: Scope,
+}
+
+/// What a setting is when nobody says anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fallback {
+    /// This value.
+    Value(&'static str),
+    /// No value; this happens.
+    Described(&'static str),
+    /// No value; nothing happens.
+    Nothing,
+}
+
+/// What a setting belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// How to reach the lock service: every command has it.
+    Connection,
+    /// How `run` runs a command: files may have it per lock.
+    Run,
+}
+
+/// What a setting's text may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Addresses with a comma between; in config.toml a list of them as well.
+    Endpoints,
+    /// What every key begins with.
+    Prefix,
+    /// A duration; in config.toml a bare number of seconds as well.
+    Duration,
+    /// A file.
+    Path,
+    /// Any text.
+    Text,
+    /// The name in a certificate.
+    ServerName,
+    /// `NAME` or `NAME:PASSWORD`.
+    User,
+    /// A text that nobody may see.
+    Password,
+    /// A signal by name or number.
+    Signal,
+    /// An exit status.
+    Status,
+    /// A policy of [`OnLeftover`].
+    OnLeftover,
+    /// A policy of [`OnLoss`].
+    OnLoss,
+}
+
+impl Kind {
+    /// Whether this text is one.
+    ///
+    /// # Errors
+    /// A sentence for the user, which never contains a password.
+    pub fn check(self, text: &str) -> Result<(), String> {
+        match self {
+            Self::Endpoints => Endpoint::parse_list(text, false).map(drop),
+            Self::Prefix => text
+                .parse::<Prefix>()
+                .map(drop)
+                .map_err(|error| error.to_string()),
+            Self::Duration => duration::parse(text).map(drop),
+            Self::Path | Self::Password => not_empty(text),
+            Self::Text => Ok(()),
+            Self::ServerName => server_name(text),
+            Self::User => User::parse(text).map(drop),
+            Self::Signal => signal::parse(text).map(drop),
+            Self::Status => status(text).map(drop),
+            Self::OnLeftover => on_leftover(text).map(drop),
+            Self::OnLoss => on_loss(text).map(drop),
+        }
+    }
+
+    /// Whether config.toml may write it as a number.
+    pub const fn may_be_integer(self) -> bool {
+        matches!(self, Self::Duration | Self::Signal | Self::Status)
+    }
+
+    /// What config.toml has to write, for the refusal of something else.
+    pub const fn in_toml(self) -> &'static str {
+        match self {
+            Self::Endpoints => "a string, or a list of strings",
+            Self::Duration => "a string such as \"90s\", or a number of seconds",
+            Self::Signal => "a string such as \"TERM\", or a number",
+            Self::Status => "a number from 0 to 255",
+            Self::Prefix
+            | Self::Path
+            | Self::Text
+            | Self::ServerName
+            | Self::User
+            | Self::Password
+            | Self::OnLeftover
+            | Self::OnLoss => "a string",
+        }
+    }
+}
+
+fn not_empty(text: &str) -> Result<(), String> {
+    if text.is_empty() {
+        return Err("it cannot be empty".to_owned());
+    }
+    Ok(())
+}
+
+fn server_name(text: &str) -> Result<(), String> {
+    let possible = |c: char| c.is_ascii_alphanumeric() || "-._:".contains(c);
+    if text.is_empty() || !text.chars().all(possible) {
+        return Err(format!("{text:?} is no host name or address"));
+    }
+    Ok(())
+}
+
+/// Reads an exit status.
+///
+/// # Errors
+/// A sentence for the user.
+pub fn status(text: &str) -> Result<u8, String> {
+    text.parse()
+        .map_err(|_| format!("{text:?} is no exit status; write a number from 0 to 255"))
+}
+
+/// Reads a policy for processes that outlive the command.
+///
+/// # Errors
+/// A sentence for the user.
+pub fn on_leftover(text: &str) -> Result<OnLeftover, String> {
+    clap::ValueEnum::from_str(text, false)
+        .map_err(|_| format!("{text:?} is no policy; write wait, kill or leave"))
+}
+
+/// Reads a policy for a lost lock.
+///
+/// # Errors
+/// A sentence for the user.
+pub fn on_loss(text: &str) -> Result<OnLoss, String> {
+    clap::ValueEnum::from_str(text, false)
+        .map_err(|_| format!("{text:?} is no policy; write kill or warn"))
+}
+
+impl Setting {
+    /// The setting of this key in config.toml.
+    pub fn of_key(key: &str) -> Option<&'static Self> {
+        in_files().find(|setting| setting.key == key)
+    }
+}
+
+/// The settings that config.toml may have.
+pub fn in_files() -> impl Iterator<Item = &'static Setting> {
+    ALL.iter().copied().filter(|setting| setting.in_files)
+}
+
+const CONNECTION: Setting = Setting {
+    key: "",
+    option: None,
+    short: None,
+    value_name: "FILE",
+    variable: None,
+    etcdctl: None,
+    in_files: true,
+    meaning: "",
+    fallback: Fallback::Nothing,
+    kind: Kind::Path,
+    scope: Scope::Connection,
+};
+
+const RUN: Setting = Setting {
+    value_name: "DUR",
+    kind: Kind::Duration,
+    scope: Scope::Run,
+    ..CONNECTION
+};
+
+/// Defines each setting and [`ALL`] of them, so that none is forgotten in it.
+macro_rules! settings {
+    ($($(#[$doc:meta])* $name:ident = $setting:expr;)*) => {
+        $($(#[$doc])* pub static $name: Setting = $setting;)*
+        /// Every setting, in the order of `--help`.
+        pub static ALL: &[&Setting] = &[$(&$name),*];
+    };
+}
+
+settings! {
+    /// `--wait`
+    WAIT = Setting {
+        key: "wait",
+        option: Some("wait"),
+        short: Some('w'),
+        meaning: "Give up waiting after DUR, connecting included; 0 is -n",
+        fallback: Fallback::Described("wait for ever"),
+        ..RUN
+    };
+    /// `--conflict-exit-code`
+    CONFLICT_EXIT_CODE = Setting {
+        key: "conflict_exit_code",
+        option: Some("conflict-exit-code"),
+        short: Some('E'),
+        value_name: "N",
+        meaning: "Exit status when it gave up because the lock was busy",
+        fallback: Fallback::Value("75"),
+        kind: Kind::Status,
+        ..RUN
+    };
+    /// `--ttl`
+    TTL = Setting {
+        key: "ttl",
+        option: Some("ttl"),
+        meaning: "Lease time to live: how long a crashed host blocks others, and how long an outage is survived",
+        fallback: Fallback::Value("60s"),
+        ..RUN
+    };
+    /// `--kill-after`
+    KILL_AFTER = Setting {
+        key: "kill_after",
+        option: Some("kill-after"),
+        short: Some('k'),
+        meaning: "Time between TERM and KILL, taken out of the lease",
+        fallback: Fallback::Described("a quarter of the TTL, at most 10s"),
+        ..RUN
+    };
+    /// `--kill-signal`
+    KILL_SIGNAL = Setting {
+        key: "kill_signal",
+        option: Some("kill-signal"),
+        value_name: "SIG",
+        meaning: "The signal that asks the command to end",
+        fallback: Fallback::Value("TERM"),
+        kind: Kind::Signal,
+        ..RUN
+    };
+    /// `--max-runtime`
+    MAX_RUNTIME = Setting {
+        key: "max_runtime",
+        option: Some("max-runtime"),
+        meaning: "Stop the command DUR after the lock was acquired",
+        fallback: Fallback::Described("no limit"),
+        ..RUN
+    };
+    /// `--lock-delay`
+    LOCK_DELAY = Setting {
+        key: "lock_delay",
+        option: Some("lock-delay"),
+        meaning: "How much longer successors wait if this holder vanishes without giving the lock back",
+        fallback: Fallback::Value("2s"),
+        ..RUN
+    };
+    /// `--on-leftover`
+    ON_LEFTOVER = Setting {
+        key: "on_leftover",
+        option: Some("on-leftover"),
+        value_name: "POLICY",
+        meaning: "What to do with processes that outlive the command",
+        fallback: Fallback::Value("wait"),
+        kind: Kind::OnLeftover,
+        ..RUN
+    };
+    /// `--on-loss`
+    ON_LOSS = Setting {
+        key: "on_loss",
+        option: Some("on-loss"),
+        value_name: "POLICY",
+        meaning: "What a lost lock does to the command",
+        fallback: Fallback::Value("kill"),
+        kind: Kind::OnLoss,
+        ..RUN
+    };
+    /// `--reason`
+    REASON = Setting {
+        key: "reason",
+        option: Some("reason"),
+        value_name: "TEXT",
+        meaning: "Shown to waiters and in status",
+        kind: Kind::Text,
+        ..RUN
+    };
+    /// `--endpoints`
+    ENDPOINTS = Setting {
+        key: "endpoints",
+        option: Some("endpoints"),
+        value_name: "HOST:PORT,...",
+        variable: Some("LEASEHOLD_ENDPOINTS"),
+        etcdctl: Some("ETCDCTL_ENDPOINTS"),
+        meaning: "The etcd members; https:// before one, or a certificate file, means TLS",
+        fallback: Fallback::Value("127.0.0.1:2379"),
+        kind: Kind::Endpoints,
+        ..CONNECTION
+    };
+    /// `--prefix`
+    PREFIX = Setting {
+        key: "prefix",
+        option: Some("prefix"),
+        value_name: "PREFIX",
+        variable: Some("LEASEHOLD_PREFIX"),
+        meaning: "What every key begins with",
+        fallback: Fallback::Value("/leasehold/"),
+        kind: Kind::Prefix,
+        ..CONNECTION
+    };
+    /// `--connect-timeout`
+    CONNECT_TIMEOUT = Setting {
+        key: "connect_timeout",
+        option: Some("connect-timeout"),
+        value_name: "DUR",
+        variable: Some("LEASEHOLD_CONNECT_TIMEOUT"),
+        meaning: "How long to look for a working etcd before giving up",
+        fallback: Fallback::Value("10s"),
+        kind: Kind::Duration,
+        ..CONNECTION
+    };
+    /// `--cacert`
+    CACERT = Setting {
+        key: "cacert",
+        option: Some("cacert"),
+        variable: Some("LEASEHOLD_CACERT"),
+        etcdctl: Some("ETCDCTL_CACERT"),
+        meaning: "Trust members whose certificate one of these authorities signed (PEM)",
+        fallback: Fallback::Described("the system's authorities"),
+        ..CONNECTION
+    };
+    /// `--cert`
+    CERT = Setting {
+        key: "cert",
+        option: Some("cert"),
+        variable: Some("LEASEHOLD_CERT"),
+        etcdctl: Some("ETCDCTL_CERT"),
+        meaning: "Our own certificate (PEM); needs --key",
+        ..CONNECTION
+    };
+    /// `--key`
+    KEY = Setting {
+        key: "key",
+        option: Some("key"),
+        variable: Some("LEASEHOLD_KEY"),
+        etcdctl: Some("ETCDCTL_KEY"),
+        meaning: "The private key of our certificate (PEM)",
+        ..CONNECTION
+    };
+    /// `--tls-server-name`
+    TLS_SERVER_NAME = Setting {
+        key: "tls_server_name",
+        option: Some("tls-server-name"),
+        value_name: "NAME",
+        variable: Some("LEASEHOLD_TLS_SERVER_NAME"),
+        meaning: "The name that the members' certificates have to be for",
+        fallback: Fallback::Described("the host of each endpoint"),
+        kind: Kind::ServerName,
+        ..CONNECTION
+    };
+    /// `--user`
+    USER = Setting {
+        key: "user",
+        option: Some("user"),
+        value_name: "NAME[:PASSWORD]",
+        variable: Some("LEASEHOLD_USER"),
+        etcdctl: Some("ETCDCTL_USER"),
+        meaning: "Log in to etcd; a password given here can be read by everybody on this machine, and one given nowhere is asked for",
+        kind: Kind::User,
+        ..CONNECTION
+    };
+    /// The password; no option, since everybody can read the arguments of a process.
+    PASSWORD = Setting {
+        key: "password",
+        value_name: "PASSWORD",
+        variable: Some("LEASEHOLD_PASSWORD"),
+        etcdctl: Some("ETCDCTL_PASSWORD"),
+        meaning: "The user's password",
+        kind: Kind::Password,
+        ..CONNECTION
+    };
+    /// `--password-file`
+    PASSWORD_FILE = Setting {
+        key: "password_file",
+        option: Some("password-file"),
+        variable: Some("LEASEHOLD_PASSWORD_FILE"),
+        meaning: "The password is the first line of FILE",
+        ..CONNECTION
+    };
+    /// `--config`
+    CONFIG = Setting {
+        key: "config",
+        option: Some("config"),
+        variable: Some("LEASEHOLD_CONFIG"),
+        in_files: false,
+        meaning: "Read settings from FILE",
+        fallback: Fallback::Described("leasehold/config.toml in ~/.config, then in /etc"),
+        ..CONNECTION
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_setting_is_called_alike_everywhere() {
+        for setting in ALL {
+            let key = setting.key;
+            if let Some(option) = setting.option {
+                assert_eq!(option, key.replace('_', "-"));
+            }
+            if let Some(variable) = setting.variable {
+                assert_eq!(variable, format!("LEASEHOLD_{}", key.to_uppercase()));
+            }
+            if let Some(etcdctl) = setting.etcdctl {
+                assert_eq!(etcdctl, format!("ETCDCTL_{}", key.to_uppercase()));
+            }
+            let variable_wanted = setting.scope == Scope::Connection;
+            assert_eq!(setting.variable.is_some(), variable_wanted, "{key}");
+        }
+    }
+
+    #[test]
+    fn every_default_is_a_possible_value() {
+        for setting in ALL {
+            if let Fallback::Value(value) = setting.fallback {
+                assert_eq!(setting.kind.check(value), Ok(()), "{}", setting.key);
+            }
+        }
+        assert_eq!(status("75"), Ok(crate::outcome::BUSY_STATUS));
+        assert_eq!(
+            duration::parse("2s"),
+            Ok(crate::lock::entry::LOCK_DELAY_DEFAULT)
+        );
+    }
+}

@@ -1,0 +1,21 @@
+//! What tests are made of. A test reads from top to bottom: an etcd, a run, what came of it.
+#![allow(dead_code, reason = "written before the tests that will use it")]
+
+// A cluster of its own for every test.
+pub(crate) mod etcd;
+// A look into the store behind leasehold's back.
+pub(crate) mod store;
+// The command under test.
+pub(crate) mod leasehold;
+// What programs print.
+pub(crate) mod captured;
+// A network that fails.
+pub(crate) mod proxy;
+// Other processes, and the clock.
+pub(crate) mod processes;
+// Somebody at a terminal.
+pub(crate) mod pty;
+// The only poll.
+pub(crate) mod eventually;
+// Many runs at a time.
+pub(crate) mod together;

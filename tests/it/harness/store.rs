@@ -1,0 +1,236 @@
+//! What a test reads from and does to etcd, behind leasehold's back.
+//!
+//! Blocking: a test reads from top to bottom. It has its own client, so that a defect of the product's
+//! client cannot hide itself.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use etcd_client::{
+    Client, EventType, GetOptions, KeyValue, PutOptions, SortOrder, SortTarget, WatchOptions,
+};
+use tokio::runtime::Runtime;
+
+use super::eventually::{SOON, eventually};
+
+/// An answer of a healthy etcd takes milliseconds; the rest is for busy machines.
+const ANSWER_TIME: Duration = Duration::from_secs(10);
+
+/// A client.
+pub(crate) struct Store {
+    runtime: Runtime,
+    client: Client,
+}
+
+/// One key as it stands in the store.
+#[derive(Clone, Debug)]
+pub(crate) struct Stored {
+    pub(crate) key: String,
+    pub(crate) value: Vec<u8>,
+    pub(crate) create_revision: i64,
+    /// 0 without a lease.
+    pub(crate) lease: i64,
+}
+
+impl From<&KeyValue> for Stored {
+    fn from(kv: &KeyValue) -> Self {
+        Self {
+            key: String::from_utf8_lossy(kv.key()).into_owned(),
+            value: kv.value().to_vec(),
+            create_revision: kv.create_revision(),
+            lease: kv.lease(),
+        }
+    }
+}
+
+impl Store {
+    pub(crate) fn connect(endpoints: Vec<String>) -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        let client = runtime
+            .block_on(Client::connect(endpoints, None))
+            .expect("connects lazily");
+        Self { runtime, client }
+    }
+
+    /// Whether a linearizable read is answered within a short time.
+    pub(crate) fn is_ready(&self) -> Result<(), String> {
+        let mut client = self.client.clone();
+        self.runtime.block_on(async {
+            match tokio::time::timeout(Duration::from_secs(1), client.get("ready?", None)).await {
+                Ok(Ok(_)) => Ok(()),
+                Ok(Err(error)) => Err(error.to_string()),
+                Err(_) => Err("no answer within a second".to_owned()),
+            }
+        })
+    }
+
+    /// The keys that begin with `prefix`, oldest first.
+    pub(crate) fn keys(&self, prefix: &str) -> Vec<Stored> {
+        let options = GetOptions::new()
+            .with_prefix()
+            .with_sort(SortTarget::Create, SortOrder::Ascend);
+        let mut client = self.client.clone();
+        let response = self.answer(
+            "get",
+            async move { client.get(prefix, Some(options)).await },
+        );
+        response.kvs().iter().map(Stored::from).collect()
+    }
+
+    /// The entries of a lock, the holder first.
+    pub(crate) fn entries(&self, name: &str) -> Vec<Stored> {
+        self.keys(&format!("/leasehold/{name}/"))
+    }
+
+    /// The run markers of a lock.
+    pub(crate) fn markers(&self, name: &str) -> Vec<Stored> {
+        self.keys(&format!("/leasehold/~run/{name}/"))
+    }
+
+    /// Waits until `count` entries stand in the queue, and returns them.
+    #[track_caller]
+    pub(crate) fn wait_for_entries(&self, name: &str, count: usize) -> Vec<Stored> {
+        eventually(
+            format!("{count} entries in the queue of {name}"),
+            SOON,
+            || {
+                let entries = self.entries(name);
+                if entries.len() == count {
+                    Ok(entries)
+                } else {
+                    Err(format!("{entries:?}"))
+                }
+            },
+        )
+    }
+
+    /// The ids of all living leases.
+    pub(crate) fn leases(&self) -> Vec<i64> {
+        let mut client = self.client.clone();
+        let response = self.answer("lease list", async move { client.leases().await });
+        response.leases().iter().map(|lease| lease.id()).collect()
+    }
+
+    /// Nothing of ours is left: no key below the prefix, no lease. A lease is given back last and in the
+    /// background, so this waits a little.
+    #[track_caller]
+    pub(crate) fn assert_clean(&self) {
+        eventually("no key and no lease is left", SOON, || {
+            let keys: Vec<String> = self
+                .keys("/leasehold/")
+                .into_iter()
+                .map(|kv| kv.key)
+                .collect();
+            let leases = self.leases();
+            if keys.is_empty() && leases.is_empty() {
+                Ok(())
+            } else {
+                Err(format!("keys {keys:?}, leases {leases:x?}"))
+            }
+        });
+    }
+
+    /// Puts a key that hangs on no lease.
+    pub(crate) fn put(&self, key: &str, value: impl Into<Vec<u8>>) {
+        let (mut client, value) = (self.client.clone(), value.into());
+        self.answer("put", async move { client.put(key, value, None).await });
+    }
+
+    /// Grants a lease that nobody renews.
+    pub(crate) fn grant(&self, ttl: Duration) -> i64 {
+        let seconds = i64::try_from(ttl.as_secs()).expect("a short time");
+        let mut client = self.client.clone();
+        let response = self.answer("lease grant", async move {
+            client.lease_grant(seconds, None).await
+        });
+        response.id()
+    }
+
+    /// Puts a key that hangs on a lease.
+    pub(crate) fn put_leased(&self, key: &str, value: impl Into<Vec<u8>>, lease: i64) {
+        let options = PutOptions::new().with_lease(lease);
+        let (mut client, value) = (self.client.clone(), value.into());
+        self.answer(
+            "put",
+            async move { client.put(key, value, Some(options)).await },
+        );
+    }
+
+    pub(crate) fn delete(&self, key: &str) {
+        let mut client = self.client.clone();
+        self.answer("delete", async move { client.delete(key, None).await });
+    }
+
+    pub(crate) fn revoke(&self, lease: i64) {
+        let mut client = self.client.clone();
+        self.answer(
+            "lease revoke",
+            async move { client.lease_revoke(lease).await },
+        );
+    }
+
+    /// The lease's id and what the server says of its TTL in seconds: granted, and left (-1: gone).
+    pub(crate) fn time_to_live(&self, lease: i64) -> (i64, i64) {
+        let mut client = self.client.clone();
+        let response = self.answer("lease timetolive", async move {
+            client.lease_time_to_live(lease, None).await
+        });
+        (response.granted_ttl(), response.ttl())
+    }
+
+    /// The cluster's id.
+    pub(crate) fn cluster(&self) -> u64 {
+        let mut client = self.client.clone();
+        let response = self.answer("get", async move { client.get("cluster?", None).await });
+        response
+            .header()
+            .expect("every answer has one")
+            .cluster_id()
+    }
+
+    /// The create_revision of every key below `prefix` that was ever put: etcd keeps its history.
+    pub(crate) fn history(&self, prefix: &str) -> BTreeMap<String, i64> {
+        // Events come in order: after the end mark's own, nothing older is missing. (A progress answer
+        // would not do: it can overtake events of a watch that is not synced yet, etcd#15220.)
+        let end = format!("{prefix}~end");
+        self.put(&end, "");
+        let mut client = self.client.clone();
+        let seen = self.answer("watch", async move {
+            let options = WatchOptions::new().with_prefix().with_start_revision(1);
+            let mut stream = client.watch(prefix, Some(options)).await?;
+            let mut seen = BTreeMap::new();
+            while let Some(response) = stream.message().await? {
+                for event in response.events() {
+                    if let (EventType::Put, Some(kv)) = (event.event_type(), event.kv()) {
+                        seen.insert(Stored::from(kv).key, kv.create_revision());
+                    }
+                }
+                if seen.remove(&end).is_some() {
+                    break;
+                }
+            }
+            Ok(seen)
+        });
+        self.delete(&format!("{prefix}~end"));
+        seen
+    }
+
+    #[track_caller]
+    fn answer<T>(
+        &self,
+        what: &str,
+        call: impl Future<Output = Result<T, etcd_client::Error>>,
+    ) -> T {
+        let answer = self
+            .runtime
+            .block_on(async { tokio::time::timeout(ANSWER_TIME, call).await });
+        match answer {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(error)) => panic!("{what}: {error}"),
+            Err(_) => panic!("{what}: no answer within {ANSWER_TIME:?}"),
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! The helper program that tests run under leasehold. It reports what happens to it, or misbehaves.
+//!
+//! | command | what it does |
+//! |---|---|
+//! | `now` | prints nanoseconds since boot |
+//! | `ticks FILE` | prints `ready`, then writes the time to FILE for ever |
+//! | `signals` | prints `ready`, then a line for every signal; USR2 ends it |
+//! | `die SIGNAL` | dies of the signal with this number |
+//! | `state` | prints what it inherited: descriptors, masks, limits, ... |
+//! | `witness FILE` | appends a line to FILE; fails when another one does at the same time |
+//! | `census COOKIE` | prints the living processes of another run's command |
+//! | `tree SHAPE` | starts a tree of processes, prints `ready` and stays: see `tree.rs` |
+//! | `proxy LISTEN SERVER MILLISECONDS` | a slow network in front of SERVER |
+#![expect(
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    reason = "a program of its own, not a part of leasehold"
+)]
+#![expect(unsafe_code, reason = "it forks and changes signal dispositions")]
+
+#[path = "../it/harness/processes.rs"]
+#[expect(dead_code, reason = "made for the tests, partly used here")]
+mod processes;
+#[path = "../it/harness/proxy.rs"]
+#[expect(dead_code, reason = "made for the tests, partly used here")]
+mod proxy;
+mod state;
+mod tree;
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::thread;
+use std::time::Duration;
+
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
+use nix::time::{ClockId, clock_gettime};
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match words[..] {
+        ["now"] => say(&nanos_since_boot().to_string()),
+        ["ticks", file] => ticks(file),
+        ["signals"] => signals(),
+        ["die", signal] => die(signal.parse().expect("a number")),
+        ["state"] => state::print(),
+        ["witness", file] => witness(file),
+        ["census", cookie] => census(cookie),
+        ["tree", shape] => tree::stand(shape),
+        ["proxy", listen, server, milliseconds] => slow_proxy(listen, server, milliseconds),
+        _ => panic!("see the table in tests/probe/main.rs; got {words:?}"),
+    }
+}
+
+/// One line on stdout, at once: the tests wait for it.
+fn say(line: &str) {
+    println!("{line}");
+    io::stdout().flush().expect("stdout is open");
+}
+
+fn nanos_since_boot() -> u128 {
+    let now: Duration = clock_gettime(ClockId::CLOCK_BOOTTIME)
+        .expect("CLOCK_BOOTTIME")
+        .into();
+    now.as_nanos()
+}
+
+fn ticks(file: &str) {
+    let mut file = File::create(file).expect("the file can be written");
+    say("ready");
+    loop {
+        writeln!(file, "{}", nanos_since_boot()).expect("the file can be written");
+        thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// Reads signals instead of being interrupted by them, so that two that come together are both counted
+/// (as long as they differ: standard signals do not queue, signal(7)).
+fn signals() {
+    let all = SigSet::all();
+    all.thread_block().expect("a valid mask");
+    say("ready");
+    loop {
+        let signal = all.wait().expect("a valid mask");
+        say(&format!("signal {}", signal.as_str()));
+        if signal == Signal::SIGUSR2 {
+            return;
+        }
+    }
+}
+
+fn die(signal: i32) {
+    // Rust ignores SIGPIPE at its start, and a test may have been started with others ignored.
+    // SAFETY: SIG_DFL installs no code.
+    unsafe { libc::signal(signal, libc::SIG_DFL) };
+    // SAFETY: kill(2) touches no memory.
+    unsafe { libc::kill(libc::getpid(), signal) };
+    // A signal to oneself that is not blocked arrives before kill returns: kill(2).
+    panic!("signal {signal} does not kill");
+}
+
+/// Everybody who holds the lock comes by here: two at the same time are one too many.
+fn witness(file: &str) {
+    let inside = format!("{file}.inside");
+    File::create_new(&inside).expect("nobody else may be here");
+    let variable = |name: &str| std::env::var(name).unwrap_or_default();
+    let line = format!(
+        "{} {} {} {}\n",
+        variable("LEASEHOLD_TOKEN"),
+        variable("LEASEHOLD_LOCK_KEY"),
+        variable("ETCD_LOCK_REV"),
+        nanos_since_boot(),
+    );
+    let mut log = File::options()
+        .create(true)
+        .append(true)
+        .open(file)
+        .expect("the file can be written");
+    log.write_all(line.as_bytes())
+        .expect("the file can be written");
+    fs::remove_file(&inside).expect("we made it");
+}
+
+fn census(cookie: &str) {
+    let found = processes::of_the_command(processes::with_environment(cookie));
+    for process in &found {
+        say(&format!("alive: {}", processes::describe(process.pid)));
+    }
+    say(&format!("{} alive", found.len()));
+}
+
+fn slow_proxy(listen: &str, server: &str, milliseconds: &str) {
+    let address = |text: &str| -> SocketAddr { text.parse().expect("an address") };
+    let proxy = proxy::Proxy::start(address(listen), address(server)).expect("the address is free");
+    let delay: u64 = milliseconds.parse().expect("a number");
+    proxy.delay(Duration::from_millis(delay));
+    say(&format!("ready {}", proxy.endpoint()));
+    loop {
+        thread::park();
+    }
+}
+
+/// Ignores a signal: inherited over exec, as nohup(1) does it.
+fn ignore(signal: Signal) {
+    let action = SigAction::new(SigHandler::SigIgn, SaFlags::empty(), SigSet::empty());
+    // SAFETY: SIG_IGN installs no code.
+    unsafe { sigaction(signal, &action) }.expect("a signal that can be ignored");
+}
