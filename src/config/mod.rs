@@ -131,7 +131,7 @@ impl RunConfig {
 }
 
 /// The command's file name, without its folder: what others are told.
-pub fn program_name(argv: &[OsString]) -> String {
+fn program_name(argv: &[OsString]) -> String {
     let path = argv.first().map(PathBuf::from).unwrap_or_default();
     path.file_name().map_or_else(
         || path.to_string_lossy().into_owned(),

@@ -153,7 +153,12 @@ impl Guard {
                 let outcome = outcome.clone();
                 self.stop(now, outcome)
             }
-            Phase::Stopping { .. } | Phase::Killing { .. } | Phase::Done => None,
+            // Asked a second time: no more grace.
+            Phase::Stopping { outcome, .. } => {
+                let outcome = outcome.clone();
+                self.kill(now, outcome)
+            }
+            Phase::Killing { .. } | Phase::Done => None,
         }
     }
 
@@ -239,11 +244,18 @@ mod tests {
         let mut guard = running();
         let stopped = guard.handle(NOW, Happening::Preempted);
         assert_eq!(stopped, Some(Deed::Stop));
-        assert_eq!(guard.handle(NOW, Happening::Preempted), None, "once");
         assert_eq!(guard.next_deadline(), Some(NOW + GRACE));
         assert_eq!(guard.handle(NOW, Happening::Tick), None);
         assert_eq!(guard.handle(NOW + GRACE, Happening::Tick), Some(Deed::Kill));
         process(&mut guard, Event::Ended(Ended::Signaled(9)));
+        assert_eq!(over(&mut guard), Some(Outcome::Preempted));
+    }
+
+    #[test]
+    fn one_that_is_asked_twice_is_killed_at_once() {
+        let mut guard = running();
+        let deeds = [(); 3].map(|()| guard.handle(NOW, Happening::Preempted));
+        assert_eq!(deeds, [Some(Deed::Stop), Some(Deed::Kill), None]);
         assert_eq!(over(&mut guard), Some(Outcome::Preempted));
     }
 

@@ -11,7 +11,7 @@ use nix::poll::{PollTimeout, poll};
 
 use crate::cli::fence::FencedRunArgs;
 use crate::clock::{self, Instant, Timer};
-use crate::config::{Inherited, program_name};
+use crate::config::Inherited;
 use crate::environment::{SEQUENCER, TOKEN};
 use crate::fence::claim;
 use crate::fence::guard::{Deed, Guard, Happening};
@@ -142,12 +142,28 @@ impl Job {
             Step::Stale(newer) => Err(Outcome::Stale(format!(
                 "{file}: token {token} is stale: token {newer} has been seen; the command was not run"
             ))),
-            Step::OtherCluster(other) => Err(Outcome::Usage(other_cluster(
-                &file,
-                self.seen.cluster,
-                other,
-            ))),
+            Step::OtherCluster(other) => Err(Outcome::Usage(self.other_cluster(other))),
         }
+    }
+
+    fn other_cluster(&self, its: Option<ClusterId>) -> String {
+        let of = |cluster: Option<ClusterId>| {
+            cluster.map_or_else(
+                || "of a cluster that nobody named".to_owned(),
+                |cluster| format!("of cluster {cluster}"),
+            )
+        };
+        let (ours, file) = (self.seen.cluster, self.file.shown());
+        let hint = match (ours, its) {
+            (None, Some(_)) => " Give the whole sequencer: --token \"$LEASEHOLD_SEQUENCER\".",
+            _ => "",
+        };
+        format!(
+            "{file} remembers a token {}, and this one is {}: they cannot be compared; the command was not run.{hint} If the locks have moved to another cluster, see to it that no holder of the old one is left, then reset it: {}",
+            of(its),
+            of(ours),
+            self.file.reset()
+        )
     }
 
     /// Runs the command, with everything of `run` around it but a lease.
@@ -191,7 +207,8 @@ impl Job {
         let requests =
             Requests::new().expect("a manager that cannot be asked must not run anything");
         let mut timer = Timer::new().expect("a manager without a timer could not kill in time");
-        let mut guard = Guard::new(program_name(&self.argv), self.kill_after);
+        let program = self.argv[0].to_string_lossy().into_owned();
+        let mut guard = Guard::new(program, self.kill_after);
         manager.prepare();
         loop {
             let deadline = guard.next_deadline();
@@ -271,24 +288,6 @@ fn busy(runner: Option<Runner>, obstacle: Option<&str>) -> Outcome {
         }),
         status: BUSY_STATUS,
     }
-}
-
-fn other_cluster(file: &str, ours: Option<ClusterId>, its: Option<ClusterId>) -> String {
-    let of = |cluster: Option<ClusterId>| {
-        cluster.map_or_else(
-            || "of a cluster that nobody named".to_owned(),
-            |cluster| format!("of cluster {cluster}"),
-        )
-    };
-    let hint = match (ours, its) {
-        (None, Some(_)) => " Give the whole sequencer: --token \"$LEASEHOLD_SEQUENCER\".",
-        _ => "",
-    };
-    format!(
-        "{file} remembers a token {}, and this one is {}: they cannot be compared; the command was not run.{hint} If the locks have moved to another cluster, see to it that no holder of the old one is left, then reset it: rm {file}",
-        of(its),
-        of(ours)
-    )
 }
 
 fn pause(time: Duration) {

@@ -8,9 +8,9 @@ use crate::fence::state_file::Runner;
 use crate::lock::token::Token;
 use crate::ui::system_error;
 
-/// How long the guards of a killed manager get to kill the tree, before it is done for them: they need
+/// How long a manager, and then its guards, get to kill the tree before it is done for them: they need
 /// milliseconds, or are frozen.
-const GUARDS_TIME: Duration = Duration::from_secs(1);
+const KILLING_TIME: Duration = Duration::from_secs(1);
 
 /// The stopping of whoever is in the way.
 #[derive(Debug)]
@@ -18,24 +18,21 @@ pub struct Preemption {
     /// Only older ones are stopped.
     token: Token,
     kill_after: Duration,
-    under_way: Option<(Runner, Instant, Stage)>,
+    under_way: Option<(Runner, Instant, Step)>,
     obstacle: Option<String>,
 }
 
-/// What has been done to it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
-    Asked,
-    ManagerKilled,
-}
-
-/// What is to be done next.
+/// What is done to it, one after the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
+    /// Its manager stops its tree.
     Ask,
+    /// The grace is over: its manager kills its tree.
+    AskAgain,
+    /// Its manager does not answer: its guards kill its tree.
     KillManager,
+    /// They do not either.
     KillAll,
-    Wait,
 }
 
 impl Preemption {
@@ -58,10 +55,10 @@ impl Preemption {
     pub fn go_on(&mut self, now: Instant, runner: Runner) {
         let guards = runner.guards;
         let result = match self.next(now, runner) {
-            Step::Ask => guards.ask(),
-            Step::KillManager => guards.kill_manager(),
-            Step::KillAll => guards.kill_all(),
-            Step::Wait => return,
+            Some(Step::Ask | Step::AskAgain) => guards.ask(),
+            Some(Step::KillManager) => guards.kill_manager(),
+            Some(Step::KillAll) => guards.kill_all(),
+            None => return,
         };
         self.obstacle = match result {
             Ok(()) => None,
@@ -71,24 +68,27 @@ impl Preemption {
         };
     }
 
-    fn next(&mut self, now: Instant, runner: Runner) -> Step {
+    fn next(&mut self, now: Instant, runner: Runner) -> Option<Step> {
         if runner.token >= self.token {
-            return Step::Wait;
+            return None;
         }
-        match &mut self.under_way {
-            Some((same, since, stage)) if *same == runner => match stage {
-                Stage::Asked if *since + self.kill_after <= now => {
-                    (*since, *stage) = (now, Stage::ManagerKilled);
-                    Step::KillManager
+        let step = match self.under_way {
+            Some((same, since, step)) if same == runner => {
+                let (patience, next) = match step {
+                    Step::Ask => (self.kill_after, Step::AskAgain),
+                    Step::AskAgain => (KILLING_TIME, Step::KillManager),
+                    // What is forked meanwhile can be missed, so this is done again and again.
+                    Step::KillManager | Step::KillAll => (KILLING_TIME, Step::KillAll),
+                };
+                if now < since + patience {
+                    return None;
                 }
-                Stage::ManagerKilled if *since + GUARDS_TIME <= now => Step::KillAll,
-                Stage::Asked | Stage::ManagerKilled => Step::Wait,
-            },
-            _ => {
-                self.under_way = Some((runner, now, Stage::Asked));
-                Step::Ask
+                next
             }
-        }
+            _ => Step::Ask,
+        };
+        self.under_way = Some((runner, now, step));
+        Some(step)
     }
 }
 
@@ -114,33 +114,32 @@ mod tests {
     }
 
     #[test]
-    fn an_older_one_is_asked_once_then_killed_then_swept_away() {
+    fn an_older_one_is_asked_twice_then_killed_then_swept_away() {
         let mut preemption = preemption();
         let start = Instant::from_nanos(1);
         let older = runner(33, 7);
         let steps = [
-            (start, Step::Ask),
-            (start, Step::Wait),
-            (start + GRACE, Step::KillManager),
-            (start + GRACE, Step::Wait),
-            (start + GRACE + GUARDS_TIME, Step::KillAll),
-            (start + GRACE + GUARDS_TIME, Step::KillAll),
+            (start, Some(Step::Ask)),
+            (start, None),
+            (start + GRACE, Some(Step::AskAgain)),
+            (start + GRACE, None),
+            (start + GRACE + KILLING_TIME, Some(Step::KillManager)),
+            (start + GRACE + KILLING_TIME, None),
+            (start + GRACE + 2 * KILLING_TIME, Some(Step::KillAll)),
+            (start + GRACE + 3 * KILLING_TIME, Some(Step::KillAll)),
         ];
         for (now, step) in steps {
             assert_eq!(preemption.next(now, older), step);
         }
-        assert_eq!(
-            preemption.next(start, runner(33, 8)),
-            Step::Ask,
-            "another one"
-        );
+        let another = runner(33, 8);
+        assert_eq!(preemption.next(start, another), Some(Step::Ask));
     }
 
     #[test]
     fn its_own_and_newer_ones_are_let_alone() {
         for token in [34, 35] {
             let now = Instant::from_nanos(1);
-            assert_eq!(preemption().next(now, runner(token, 7)), Step::Wait);
+            assert_eq!(preemption().next(now, runner(token, 7)), None);
         }
     }
 }

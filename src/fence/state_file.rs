@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 
 use nix::unistd::geteuid;
 
+use crate::config::inherited::shell_word;
 use crate::lock::ratchet::{LINE_BYTES_MAX, Seen};
 use crate::lock::token::Token;
 use crate::process::preemption::Guards;
@@ -48,7 +49,8 @@ impl StateFile {
         let path = match fs::canonicalize(path) {
             Ok(real) => real,
             Err(_) if path.is_symlink() => return wrong("is a link to a file that is not there"),
-            Err(_) => std::path::absolute(path).or_else(|error| wrong(&system_error(&error)))?,
+            Err(_) => std::path::absolute(path)
+                .map_err(|error| format!("the state file: {}", system_error(&error)))?,
         };
         let (Some(folder), Some(_)) = (path.parent(), path.file_name()) else {
             return wrong("is a folder; name a file");
@@ -72,6 +74,11 @@ impl StateFile {
         self.path.display().to_string()
     }
 
+    /// The command that makes it forget what it has seen.
+    pub fn reset(&self) -> String {
+        format!("rm {}", shell_word(&self.shown()))
+    }
+
     /// The newest token that it has seen; none where there is no file yet.
     pub fn read(&self) -> Result<Option<Seen>, String> {
         let mut line = Vec::new();
@@ -86,8 +93,9 @@ impl StateFile {
         }
         Seen::parse(&line).map(Some).map_err(|why| {
             format!(
-                "the state file {0} cannot be believed: {why}. Nothing was run. To mend it: see to it that no holder with an old token is left, then remove it: rm {0}",
-                self.shown()
+                "the state file {} cannot be believed: {why}. Nothing was run. To mend it: see to it that no holder with an old token is left, then remove it: {}",
+                self.shown(),
+                self.reset()
             )
         })
     }
