@@ -39,6 +39,14 @@ mod report;
 mod status;
 // Somebody at a keyboard.
 mod terminal;
+// Only the holder writes in etcd.
+mod fence_etcd;
+// Only the newest holder runs on a machine.
+mod fence_run;
+// And no crash makes it forget.
+mod fence_crash;
+// Resources of all kinds refuse a holder that is one no more.
+mod fence_recipes;
 // What users read is true.
 mod help;
 // What developers read is true.
