@@ -6,11 +6,11 @@
 # S3's ETag is made of the content alone, so metadata would not do for the token: it and a random word stand in
 # the content. Else an object that is written back to what it was (A, B, A) would let a delayed write in.
 #
-#   s3.sh write VALUE    run it inside `leasehold run`; $URL is the object's, $AWS_ACCESS_KEY_ID and
+#   s3.sh write VALUE    run it inside `leasehold run`; $OBJECT is its URL, $AWS_ACCESS_KEY_ID and
 #                        $AWS_SECRET_ACCESS_KEY say who we are, $AWS_REGION where
 #   s3.sh read
 set -eu
-URL=${URL:?the URL of the object, as https://BUCKET.s3.REGION.amazonaws.com/KEY}
+URL=${OBJECT:?the URL of the object, as https://BUCKET.s3.REGION.amazonaws.com/KEY}
 
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

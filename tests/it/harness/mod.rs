@@ -17,5 +17,7 @@ pub(crate) mod processes;
 pub(crate) mod pty;
 // The only poll.
 pub(crate) mod eventually;
+// What locks protect.
+pub(crate) mod servers;
 // Many runs at a time.
 pub(crate) mod together;
