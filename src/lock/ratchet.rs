@@ -1,5 +1,5 @@
 //! What a resource that is a machine or a folder remembers of tokens: one line in a file, and what may follow
-//! it. Pure: the file itself is in [`crate::state_file`].
+//! it. Pure: the file itself is in src/fence/state_file.rs.
 //!
 //! `leasehold-fence 1 <cluster> <token> <checksum>`: the cluster in hex, or `-` where nobody said whose token
 //! it is. A person can read it. The checksum (CRC-32, as in gzip) is there because a digit that was changed by

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use tempfile::TempDir;
 
@@ -46,7 +47,7 @@ const fn recipe(
 /// A resource that is ready to be written to.
 struct Resource {
     recipe: &'static Recipe,
-    server: Server,
+    server: Rc<Server>,
 }
 
 impl Resource {
@@ -55,16 +56,18 @@ impl Resource {
         let recipe = RECIPES.iter().find(|recipe| recipe.script == script);
         let recipe = recipe.expect("a recipe");
         match (recipe.server)() {
-            Ok(server) => {
-                let resource = Self { recipe, server };
-                resource.call(&["setup"]).output().assert_status(0);
-                Some(resource)
-            }
+            Ok(server) => Some(Self::on(recipe, Rc::new(server))),
             Err(missing) => {
                 eprintln!("skipped: {script}: {missing} is missing");
                 None
             }
         }
+    }
+
+    fn on(recipe: &'static Recipe, server: Rc<Server>) -> Self {
+        let resource = Self { recipe, server };
+        resource.call(&["setup"]).output().assert_status(0);
+        resource
     }
 
     fn call(&self, words: &[&str]) -> Run {
@@ -203,11 +206,15 @@ fn postgresql_by_a_trigger_refuses_writers_without_a_token_and_holds_a_newer_one
     older.type_line("SELECT 'locked';");
     older.expect_stdout("locked");
     let newer = resource.write("34", "newer").spawn();
-    older.type_line(
-        "SELECT 'waits' FROM pg_stat_activity WHERE wait_event_type = 'Lock' \\watch 0.1",
+    let waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'";
+    eventually(
+        "the newer one waits for the older one's row",
+        SOON,
+        || match psql().arguments(["-c", waiting]).output().stdout.trim() {
+            "1" => Ok(()),
+            count => Err(count.to_owned()),
+        },
     );
-    older.expect_stdout("waits");
-    older.signal(Signal::SIGINT);
     older.type_line("COMMIT;");
     older.close_stdin();
     drop(older.wait());
@@ -282,16 +289,9 @@ cat
 #[test]
 fn a_holder_that_was_paused_past_its_lease_is_rejected_in_every_recipe() {
     let etcd = Etcd::start();
-    let resources: Vec<Resource> = RECIPES
-        .iter()
-        .filter_map(|recipe| Resource::start(recipe.script))
-        .collect();
-    // PostgreSQL has two recipes and one set of variables: the later server has both tables then.
-    let mut scripts: Vec<&str> = vec!["etcd.sh"];
-    for resource in &resources {
-        scripts.push(resource.recipe.script);
-    }
-    scripts.retain(|script| *script != "postgresql-update.sh");
+    let resources = all_resources();
+    let mut scripts: Vec<&str> = resources.iter().map(|r| r.recipe.script).collect();
+    scripts.push("etcd.sh");
     let folder = TempDir::with_prefix("leasehold-story-").expect("a folder");
     let holder = |script: &str| {
         let script = format!("cd {}\n{script}", folder.path().display());
@@ -303,10 +303,7 @@ fn a_holder_that_was_paused_past_its_lease_is_rejected_in_every_recipe() {
             .shell(&script)
             .variable("EXAMPLES", examples().to_str().expect("readable"))
             .variable("RECIPES", &scripts.join(" "));
-        let variables = resources
-            .iter()
-            .filter(|resource| scripts.contains(&resource.recipe.script))
-            .flat_map(|resource| &resource.server.variables);
+        let variables = resources.iter().flat_map(|r| &r.server.variables);
         with_leasehold(variables.fold(run, |run, (name, value)| run.variable(name, value)))
     };
 
@@ -341,10 +338,7 @@ fn a_holder_that_was_paused_past_its_lease_is_rejected_in_every_recipe() {
     for script in &scripts {
         assert_rejected(&folder, script, &output);
     }
-    for resource in resources
-        .iter()
-        .filter(|r| scripts.contains(&r.recipe.script))
-    {
+    for resource in &resources {
         assert_eq!(
             resource.read(),
             "from holder 2",
@@ -355,6 +349,22 @@ fn a_holder_that_was_paused_past_its_lease_is_rejected_in_every_recipe() {
     let stored = etcd.store().keys("app/state").remove(0);
     assert_eq!(stored.value, b"from holder 2");
     second.wait().assert_status(0);
+}
+
+/// Everything that this machine has; the two recipes for PostgreSQL share one server.
+fn all_resources() -> Vec<Resource> {
+    let mut resources: Vec<Resource> = Vec::new();
+    for recipe in RECIPES {
+        let is_alike = |other: &&Resource| other.recipe.server as usize == recipe.server as usize;
+        match resources.iter().find(is_alike) {
+            Some(other) => {
+                let server = Rc::clone(&other.server);
+                resources.push(Resource::on(recipe, server));
+            }
+            None => resources.extend(Resource::start(recipe.script)),
+        }
+    }
+    resources
 }
 
 fn assert_rejected(folder: &TempDir, script: &str, output: &Output) {

@@ -27,6 +27,8 @@ mod transparency;
 mod queue;
 // Nobody runs without the lock.
 mod lease_loss;
+// Unless that was asked for.
+mod on_loss;
 // A holder that vanished.
 mod lock_delay;
 // etcdctl and leasehold exclude one another.
