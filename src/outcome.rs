@@ -33,7 +33,9 @@ pub enum Loss {
     EndedTooLate,
     /// leasehold's own manager process was killed or crashed while the command ran.
     ManagerDied,
-    /// It was stopped or starved, and had not renewed the lease in time.
+    /// The witness process, which guards the tree, was killed or crashed while the command ran.
+    WitnessDied,
+    /// The manager was stopped or starved, and had not renewed the lease in time.
     ManagerFrozen,
 }
 
@@ -53,6 +55,7 @@ impl fmt::Display for Loss {
                 )
             }
             Self::ManagerDied => write!(f, "leasehold's manager process was killed"),
+            Self::WitnessDied => write!(f, "leasehold's witness process was killed"),
             Self::ManagerFrozen => {
                 write!(f, "leasehold's manager process was stopped for too long")
             }
@@ -75,6 +78,7 @@ impl Loss {
             Self::KeyOverwritten => "key-overwritten",
             Self::EndedTooLate => "ended-too-late",
             Self::ManagerDied => "manager-died",
+            Self::WitnessDied => "witness-died",
             Self::ManagerFrozen => "manager-frozen",
         }
     }

@@ -119,14 +119,7 @@ fn manage(config: &RunConfig, report: Option<&ReportFile>, began: Began, manager
     let tasks = tokio::task::LocalSet::new();
     tasks.block_on(&runtime, async {
         let (events_in, events) = mpsc::unbounded_channel();
-        let connection = crate::service::etcd::Connection {
-            endpoints: config
-                .connection
-                .endpoints
-                .iter()
-                .map(|e| e.url().to_owned())
-                .collect(),
-        };
+        let connection = (&config.connection).into();
         let looping = Loop {
             config,
             report,

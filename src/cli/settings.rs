@@ -5,8 +5,9 @@ use clap::builder::{PossibleValuesParser, ValueParser};
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, ValueEnum, ValueHint};
 
 use crate::cli::{ConnectionArgs, OnLeftover, OnLoss, RunSettingArgs};
+use crate::config::kind::Kind;
 use crate::config::layers::Typed;
-use crate::config::setting::{self, Fallback, Kind, Scope, Setting};
+use crate::config::setting::{self, Fallback, Scope, Setting};
 
 /// The heading over the options that every command has.
 const CONNECTION: &str = "Connection";

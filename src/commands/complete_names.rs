@@ -55,10 +55,7 @@ fn names_in_use(args: &ConnectionArgs, inherited: &Inherited) -> Option<String> 
     let give_up_at = clock::now() + PATIENCE;
     let resolve = |inherited: &Inherited| config::connection(args, inherited);
     let settings = resolved_silently(inherited, resolve).ok()?;
-    let endpoints = settings.endpoints.iter();
-    let connection = etcd::Connection {
-        endpoints: endpoints.map(|e| e.url().to_owned()).collect(),
-    };
+    let connection = etcd::Connection::from(&settings);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .enable_time()

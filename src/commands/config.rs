@@ -1,5 +1,7 @@
 //! `leasehold config show` and `leasehold config check`.
 
+use std::path::PathBuf;
+
 use serde_json::{Value as Json, json};
 
 use crate::cli::{ConfigCheckArgs, ConfigCommand, ConfigShowArgs};
@@ -8,8 +10,11 @@ use crate::config::connection;
 use crate::config::file::ConfigFile;
 use crate::config::inherited::{FileState, Inherited, Need, Unresolved};
 use crate::config::layers::{self, Layers, Place};
+use crate::config::nearest::nearest;
 use crate::config::run_settings::RunSettings;
+use crate::config::setting;
 use crate::config::shown::{self, Shown, Value};
+use crate::environment::EXPORTED;
 use crate::inherited::resolved;
 use crate::outcome::{Ending, Outcome};
 use crate::ui::{self, table};
@@ -29,11 +34,12 @@ fn show(args: &ConfigShowArgs, inherited: &Inherited) -> Ending {
     let resolve = |inherited: &Inherited| {
         let typed = [&args.connection.typed];
         let layers = Layers::gather(&typed, args.name.as_ref(), inherited)?;
-        Ok(shown::shown(&layers)?)
+        let files = layers.files().iter().map(|file| file.path.clone());
+        Ok((shown::shown(&layers)?, files.collect::<Vec<PathBuf>>()))
     };
     match resolved(inherited, resolve) {
-        Ok(shown) if args.json => ui::print(&format!("{}\n", json(&shown))),
-        Ok(shown) => ui::print(&people(&shown)),
+        Ok((shown, files)) if args.json => ui::print(&format!("{}\n", json(&shown, &files))),
+        Ok((shown, _)) => ui::print(&people(&shown)),
         Err(outcome) => commands::refuse(&outcome),
     }
 }
@@ -52,7 +58,11 @@ fn people(shown: &[Shown]) -> String {
     table::render(["SETTING", "VALUE", "FROM"], &rows)
 }
 
-fn json(shown: &[Shown]) -> Json {
+fn json(shown: &[Shown], files: &[PathBuf]) -> Json {
+    let files: Vec<String> = files
+        .iter()
+        .map(|path| path.display().to_string())
+        .collect();
     let settings: Vec<Json> = shown
         .iter()
         .map(|shown| {
@@ -68,7 +78,7 @@ fn json(shown: &[Shown]) -> Json {
             })
         })
         .collect();
-    json!({ "version": VERSION, "settings": settings })
+    json!({ "version": VERSION, "files": files, "settings": settings })
 }
 
 /// What is right and what is wrong.
@@ -82,6 +92,9 @@ fn check(args: &ConfigCheckArgs, inherited: &Inherited) -> Ending {
     let mut findings = Findings::default();
     for place in layers::config_places(&args.connection.typed, inherited) {
         findings.file(&place, inherited);
+    }
+    for (name, hint) in unknown_variables(inherited) {
+        ui::complain(&format!("{name} is no variable of leasehold{hint}"));
     }
     // A mistake in a file would only be found again.
     if findings.wrong.is_empty() {
@@ -101,6 +114,22 @@ fn check(args: &ConfigCheckArgs, inherited: &Inherited) -> Ending {
         }
         ending => ending,
     }
+}
+
+/// The variables that look like ours but are not, with the nearest of ours.
+fn unknown_variables(inherited: &Inherited) -> Vec<(&str, String)> {
+    let settings = || setting::ALL.iter().filter_map(|setting| setting.variable);
+    let exported = || EXPORTED.iter().map(|exported| exported.name);
+    let is_known = |name: &str| settings().chain(exported()).any(|known| known == name);
+    let names = inherited.variables.keys().map(String::as_str);
+    names
+        .filter(|name| name.starts_with("LEASEHOLD_") && !is_known(name))
+        .map(|name| {
+            let nearest = nearest(name, settings());
+            let hint = nearest.map(|nearest| format!("; did you mean {nearest}?"));
+            (name, hint.unwrap_or_default())
+        })
+        .collect()
 }
 
 impl Findings {

@@ -23,6 +23,8 @@ const VERSION: u32 = 1;
 pub fn status(args: &StatusArgs, inherited: &Inherited) -> Ending {
     match inspected(args, inherited) {
         Ok(inspection) => show(args, &inspection),
+        // Ctrl-C where a password was asked for.
+        Err(outcome @ Outcome::Interrupted(_)) => outcome.ending(),
         Err(outcome) => {
             let why = match &outcome {
                 Outcome::Unavailable(why) | Outcome::Denied(why) => format!("{}: {why}", args.name),
@@ -39,13 +41,7 @@ fn inspected(args: &StatusArgs, inherited: &Inherited) -> Result<Inspection, Out
     let settings = resolved(inherited, |inherited| {
         config::connection(&args.connection, inherited)
     })?;
-    let connection = Connection {
-        endpoints: settings
-            .endpoints
-            .iter()
-            .map(|e| e.url().to_owned())
-            .collect(),
-    };
+    let connection = Connection::from(&settings);
     let give_up_at = clock::now() + settings.connect_timeout;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()

@@ -8,8 +8,10 @@ use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue};
 
 use crate::config::inherited::Content;
+use crate::config::kind::Kind;
 use crate::config::login::User;
-use crate::config::setting::{self, Kind, Scope, Setting};
+use crate::config::nearest::nearest;
+use crate::config::setting::{self, Scope, Setting};
 use crate::lock::name::LockName;
 
 /// The table of the tables of single locks.
@@ -117,7 +119,7 @@ impl ConfigFile {
         // toml's own Display quotes the line, which may hold the password.
         let table = DeTable::parse(text).map_err(|error| {
             reader.mistake(error.span().unwrap_or_default(), error.message());
-            std::mem::take(&mut reader.mistakes)
+            reader.in_order()
         })?;
         let mut file = Self {
             path: path.to_owned(),
@@ -128,12 +130,14 @@ impl ConfigFile {
         if file.holds_a_password()
             && let Err(why) = content.check_secrecy(path)
         {
-            reader.mistakes.push(format!("{}: {why}", path.display()));
+            reader
+                .mistakes
+                .push((0, format!("{}: {why}", path.display())));
         }
         if reader.mistakes.is_empty() {
             Ok(file)
         } else {
-            Err(reader.mistakes)
+            Err(reader.in_order())
         }
     }
 
@@ -178,7 +182,8 @@ impl ConfigFile {
 struct Reader<'text> {
     path: &'text Path,
     text: &'text str,
-    mistakes: Vec<String>,
+    /// Each with its line.
+    mistakes: Vec<(usize, String)>,
 }
 
 impl Reader<'_> {
@@ -186,7 +191,14 @@ impl Reader<'_> {
         let before = self.text.get(..span.start).unwrap_or_default();
         let line = before.matches('\n').count() + 1;
         let path = self.path.display();
-        self.mistakes.push(format!("{path}:{line}: {why}"));
+        self.mistakes.push((line, format!("{path}:{line}: {why}")));
+    }
+
+    /// The mistakes as somebody reads them who goes through the file.
+    fn in_order(&mut self) -> Vec<String> {
+        self.mistakes.sort();
+        let mistakes = self.mistakes.drain(..);
+        mistakes.map(|(_, mistake)| mistake).collect()
     }
 
     fn top(&mut self, table: &DeTable<'_>, file: &mut ConfigFile) {
@@ -233,7 +245,14 @@ impl Reader<'_> {
     ) -> Option<Entry> {
         let name: &str = key.get_ref();
         let Some(setting) = Setting::of_key(name) else {
-            let hint = nearest(name, table.is_none());
+            // `[lock.db.backup]`: TOML reads a table in a table.
+            if let (Some(lock), DeValue::Table(_)) = (table, value.get_ref()) {
+                let why = "the name of a lock with dots or slashes stands in quotes";
+                let meant = shortened(&format!("{lock}.{name}"));
+                self.mistake(key.span(), &format!("{why}: [lock.{meant:?}]"));
+                return None;
+            }
+            let hint = hint(name, table.is_none());
             self.mistake(
                 key.span(),
                 &format!("{:?} is no setting{hint}", shortened(name)),
@@ -247,8 +266,9 @@ impl Reader<'_> {
         }
         match text_of(setting.kind, value.get_ref()) {
             None => {
-                let found = value.get_ref().type_str();
-                let why = format!("{name} has to be {}, not a {found}", setting.kind.in_toml());
+                let found = with_article(value.get_ref().type_str());
+                let wanted = setting.kind.in_toml();
+                let why = format!("{name} has to be {wanted}, not {found}");
                 self.mistake(value.span(), &why);
                 None
             }
@@ -261,6 +281,15 @@ impl Reader<'_> {
             },
         }
     }
+}
+
+fn with_article(noun: &str) -> String {
+    let article = if noun.starts_with(['a', 'i']) {
+        "an"
+    } else {
+        "a"
+    };
+    format!("{article} {noun}")
 }
 
 /// The value as it would be typed.
@@ -283,19 +312,13 @@ fn joined(list: &DeArray<'_>) -> Option<String> {
 }
 
 /// `; did you mean ttl?`
-fn nearest(typed: &str, at_top: bool) -> String {
-    // Below it two words have little more in common than some letters.
-    const ALIKE_MIN: f64 = 0.75;
+fn hint(typed: &str, at_top: bool) -> String {
     let typed = shortened(&typed.to_lowercase().replace('-', "_"));
-    let lock = Some(LOCK).filter(|_| at_top);
-    setting::in_files()
+    let keys = setting::in_files()
         .filter(|setting| at_top || setting.scope == Scope::Run)
-        .map(|setting| setting.key)
-        .chain(lock)
-        .map(|key| (strsim::jaro_winkler(&typed, key), key))
-        .filter(|(alike, _)| *alike >= ALIKE_MIN)
-        .max_by(|(a, _), (b, _)| a.total_cmp(b))
-        .map(|(_, key)| format!("; did you mean {key}?"))
+        .map(|setting| setting.key);
+    nearest(&typed, keys.chain(Some(LOCK).filter(|_| at_top)))
+        .map(|key| format!("; did you mean {key}?"))
         .unwrap_or_default()
 }
 

@@ -93,12 +93,16 @@ pub struct Found<'from> {
 }
 
 impl Found<'_> {
-    /// The path that it names: relative to the folder of the file it stands in, or to the current one.
+    /// The path that it names: relative to the folder of the file it stands in, or to the current one. In a
+    /// file `~/` is the user's folder; elsewhere the shell has seen to that.
     pub fn path(&self, inherited: &Inherited) -> PathBuf {
         let folder = match &self.source {
             Source::File { path, .. } => path.parent(),
-            _ => None,
+            _ => return inherited.folder.join(self.text),
         };
+        if let (Some(below), Some(home)) = (self.text.strip_prefix("~/"), home(inherited)) {
+            return home.join(below);
+        }
         folder.unwrap_or(&inherited.folder).join(self.text)
     }
 }
@@ -318,11 +322,8 @@ fn places(layers: &Layers<'_>) -> Vec<Place> {
         path: folder.join(IN_FOLDER),
         named_by: None,
     };
-    // Relative folders are invalid and to be ignored, says the XDG base directory specification.
-    let absolute = |path: PathBuf| Some(path).filter(|path| path.is_absolute());
-    let variable = |name: &str| absolute(PathBuf::from(inherited.variable(name)?));
-    let home = || variable("HOME").or_else(|| inherited.home.clone());
-    let users = variable("XDG_CONFIG_HOME").or_else(|| Some(home()?.join(".config")));
+    let users =
+        folder_of(inherited, "XDG_CONFIG_HOME").or_else(|| Some(home(inherited)?.join(".config")));
     let system = Path::new(SYSTEM_FOLDER);
     users
         .as_deref()
@@ -330,6 +331,18 @@ fn places(layers: &Layers<'_>) -> Vec<Place> {
         .chain([system])
         .map(place)
         .collect()
+}
+
+/// The user's folder.
+fn home(inherited: &Inherited) -> Option<PathBuf> {
+    folder_of(inherited, "HOME").or_else(|| inherited.home.clone())
+}
+
+/// The folder that a variable names. A relative one is invalid and to be ignored, says the XDG base directory
+/// specification.
+fn folder_of(inherited: &Inherited, variable: &str) -> Option<PathBuf> {
+    let path = PathBuf::from(inherited.variable(variable)?);
+    path.is_absolute().then_some(path)
 }
 
 /// Where to look for files, for `config check`.

@@ -2,7 +2,7 @@
 //! inherited comes in as [`Inherited`], and what else is needed from outside is asked for.
 //!
 //! ```text
-//!  setting        the one table: names, kinds, defaults
+//!  setting        the one table: names, kinds (kind), defaults
 //!  inherited      what comes from outside, and what is still needed
 //!   └ file        one config.toml
 //!      └ layers   who says what, in the order in which they are believed
@@ -16,8 +16,10 @@ pub mod duration;
 pub mod endpoint;
 pub mod file;
 pub mod inherited;
+pub mod kind;
 pub mod layers;
 pub mod login;
+pub mod nearest;
 pub mod run_settings;
 pub mod secret;
 pub mod setting;

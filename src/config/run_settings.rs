@@ -5,10 +5,10 @@ use std::time::Duration;
 use crate::cli;
 use crate::config::layers::{Layers, Resolved, Source};
 use crate::config::setting::{
-    self, CONFLICT_EXIT_CODE, KILL_AFTER, KILL_SIGNAL, LOCK_DELAY, MAX_RUNTIME, ON_LEFTOVER,
-    ON_LOSS, REASON, TTL, WAIT,
+    CONFLICT_EXIT_CODE, KILL_AFTER, KILL_SIGNAL, LOCK_DELAY, MAX_RUNTIME, ON_LEFTOVER, ON_LOSS,
+    REASON, TTL, WAIT,
 };
-use crate::config::{duration, signal};
+use crate::config::{duration, kind, signal};
 use crate::lock::entry::LOCK_DELAY_MAX;
 use crate::lock::lease;
 use crate::outcome::Outcome;
@@ -48,10 +48,10 @@ impl RunSettings {
         let (ttl, kill_after) = timing(layers)?;
         let value = |resolved: Resolved<Duration>| resolved.value;
         let text = |text: &str| Ok(text.to_owned());
-        let on_leftover = layers.value(&ON_LEFTOVER, setting::on_leftover)?.value;
+        let on_leftover = layers.value(&ON_LEFTOVER, kind::on_leftover)?.value;
         Ok(Self {
             wait: layers.get(&WAIT, duration::parse)?.map(value),
-            conflict_status: layers.value(&CONFLICT_EXIT_CODE, setting::status)?.value,
+            conflict_status: layers.value(&CONFLICT_EXIT_CODE, kind::status)?.value,
             ttl,
             kill_after,
             kill_signal: layers.value(&KILL_SIGNAL, signal::parse)?.value,
@@ -62,7 +62,7 @@ impl RunSettings {
                 cli::OnLeftover::Kill => OnLeftover::Kill,
                 cli::OnLeftover::Leave => OnLeftover::Leave,
             },
-            on_loss: match layers.value(&ON_LOSS, setting::on_loss)?.value {
+            on_loss: match layers.value(&ON_LOSS, kind::on_loss)?.value {
                 cli::OnLoss::Kill => OnLoss::Kill,
                 cli::OnLoss::Warn => OnLoss::Warn,
             },

@@ -1,8 +1,9 @@
 //! Every setting as people may see it, for `config show` and `-v`. Pure.
 
+use crate::config::kind::Kind;
 use crate::config::layers::{Layers, Source};
 use crate::config::login::{self, PasswordPlace, User};
-use crate::config::setting::{self, Fallback, Kind, Setting};
+use crate::config::setting::{self, Fallback, Setting};
 use crate::outcome::Outcome;
 
 /// A setting, its value and who said it.
@@ -37,6 +38,7 @@ pub fn shown(layers: &Layers<'_>) -> Result<Vec<Shown>, Outcome> {
         Some(user) => login::password_place(layers, &user.value)?,
         None => PasswordPlace::Nowhere,
     };
+    let is_typed = matches!(layers.inherited().typed_password, Some(Ok(_)));
     let shown = setting::ALL.iter().copied().map(|setting| {
         let found = layers.find(setting);
         let (value, source) = match (setting.kind, found) {
@@ -44,6 +46,7 @@ pub fn shown(layers: &Layers<'_>) -> Result<Vec<Shown>, Outcome> {
             (Kind::Password, _) => match &password {
                 PasswordPlace::Known(known) => (Value::Hidden, known.source.clone()),
                 PasswordPlace::File(found) => (Value::Hidden, found.source.clone()),
+                PasswordPlace::Nowhere if is_typed => (Value::Hidden, Source::Terminal),
                 PasswordPlace::Nowhere => (Value::Absent("not set"), Source::Default),
             },
             (kind, Some(found)) => {

@@ -70,7 +70,13 @@ fn escaped(text: &str) -> String {
 
 fn page() -> String {
     let command = command();
-    let mut page = rendered(|to| Man::new(command.clone()).render_title(to));
+    let version = env!("CARGO_PKG_VERSION");
+    // No date: the page is a function of the definitions.
+    // What the crate roff writes for an apostrophe.
+    let mut page = ".ie \\n(.g .ds Aq \\(aq\n.el .ds Aq '\n".to_owned();
+    page.push_str(&format!(
+        ".TH LEASEHOLD 1 \"\" \"leasehold {version}\" \"\"\n"
+    ));
     page.push_str(".SH NAME\nleasehold \\- ");
     let about = command.get_about().map(ToString::to_string);
     page.push_str(&escaped(about.unwrap_or_default().trim_end_matches('.')));
@@ -100,23 +106,6 @@ fn page() -> String {
     page.push_str(".SH SEE ALSO\n");
     page.push_str(SEE_ALSO);
     page
-}
-
-fn rendered(render: impl Fn(&mut dyn std::io::Write) -> std::io::Result<()>) -> String {
-    let mut page = Vec::new();
-    render(&mut page).expect("memory can be written");
-    let page = String::from_utf8(page).expect("a page is text");
-    // roff's preamble is needed once.
-    let start = page
-        .find(".TH")
-        .or_else(|| page.find(".SH"))
-        .unwrap_or_default();
-    let preamble = if page[start..].starts_with(".TH") {
-        0
-    } else {
-        start
-    };
-    page[preamble..].to_owned()
 }
 
 /// The subcommands that do something, `config show` rather than `config`.
@@ -170,13 +159,16 @@ fn section(subcommand: &Command) -> String {
     )
 }
 
-fn options(command: Command) -> String {
-    let options = rendered(|to| {
-        let mut command = command.clone();
-        command.build();
-        Man::new(command).render_options_section(to)
-    });
-    options.replacen(".SH OPTIONS\n", "", 1)
+fn options(mut command: Command) -> String {
+    command.build();
+    let mut options = Vec::new();
+    let rendered = Man::new(command).render_options_section(&mut options);
+    rendered.expect("memory can be written");
+    let options = String::from_utf8(options).expect("a page is text");
+    // Behind roff's preamble and the heading of a page that has only options.
+    let heading = ".SH OPTIONS\n";
+    let start = options.find(heading).map(|start| start + heading.len());
+    start.map_or_else(String::new, |start| options[start..].to_owned())
 }
 
 fn connection(subcommands: &[Command]) -> String {

@@ -211,9 +211,9 @@ impl Front {
             // M woke us because the command was continued.
         } else if signals::stops(signal) && self.common.page.phase() != Phase::Running {
             self.stop_alone(signal);
-        } else if arrived.from_terminal {
+        } else if arrived.from_terminal && !is_for_leader(signal) {
             self.pass(arrived, Reach::Terminal);
-        } else if arrived.from_kernel || self.witness.is_none() {
+        } else if arrived.from_terminal || arrived.from_kernel || self.witness.is_none() {
             self.pass(arrived, Reach::Front);
         } else if let Some(at) = self.seen.iter().position(|(seen, _)| same(*seen, arrived)) {
             self.seen.remove(at);
@@ -353,6 +353,14 @@ impl Undecided {
             Some(_) => self.since + WITNESS_TIME_MAX,
         }
     }
+}
+
+/// When a terminal hangs up, the kernel tells only the leader of its session, and continues it
+/// (drivers/tty/tty_jobctrl.c, tty_signal_session_leader). Started as one, as under `ssh -t`, we stand in the
+/// command's place.
+fn is_for_leader(signal: i32) -> bool {
+    matches!(signal, libc::SIGHUP | libc::SIGCONT)
+        && nix::unistd::getsid(None) == Ok(nix::unistd::getpid())
 }
 
 fn same(one: Arrived, other: Arrived) -> bool {

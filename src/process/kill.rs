@@ -8,6 +8,7 @@
 //! makes room for a birth below the limit of processes. Then it is stopped first, and killed once it holds
 //! still; a stopped process keeps its place.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, ppoll};
@@ -17,7 +18,7 @@ use crate::clock::{Instant, now};
 use crate::outcome::Ended;
 use crate::process::cgroup::Leaf;
 use crate::process::signals::{self, Signals};
-use crate::process::tree;
+use crate::process::tree::{self, Process};
 
 /// Rounds without a pause: most trees are gone after a few.
 pub const EAGER_ROUNDS: u32 = 20;
@@ -119,6 +120,8 @@ pub struct Killing {
     scans: u32,
     /// Scans in a row that stopped somebody.
     stopping: u32,
+    /// Whom scans have killed, as far as they are not gone yet.
+    killed: HashSet<(i32, u64)>,
     scan_at: Instant,
     round_at: Instant,
 }
@@ -131,6 +134,7 @@ impl Killing {
             rounds: 0,
             scans: 0,
             stopping: 0,
+            killed: HashSet::new(),
             scan_at: now,
             round_at: now,
         }
@@ -166,8 +170,12 @@ impl Killing {
         snapshot.retain(|process| !spared.strangers.contains(&process.pid));
         let mut tree = tree::below(std::process::id() as i32, snapshot);
         tree.retain(|process| !process.is_dead() && !self.spares(spared, process.pid));
+        // Who was killed before only takes its time to die; who is new was born meanwhile.
+        let is_new = |process: &Process| !self.killed.contains(&process.identity());
         if self.scans > KILLING_SCANS && self.stopping < STOPPING_SCANS_MAX {
-            let moving = tree.iter().filter(|process| !process.is_stopped());
+            let moving = tree
+                .iter()
+                .filter(|process| is_new(process) && !process.is_stopped());
             // Those that we may not signal hold nobody up.
             if moving
                 .filter(|process| process.signal(libc::SIGSTOP).is_ok())
@@ -179,9 +187,16 @@ impl Killing {
                 return;
             }
         }
-        for process in tree {
-            let _ = process.signal(libc::SIGKILL);
-        }
+        let (killed, new): (Vec<_>, Vec<_>) =
+            tree.into_iter().partition(|process| !is_new(process));
+        self.killed = killed
+            .into_iter()
+            .chain(
+                new.into_iter()
+                    .filter(|process| process.signal(libc::SIGKILL).is_ok()),
+            )
+            .map(|process| process.identity())
+            .collect();
         self.stopping = 0;
         self.scan_at = now() + SCAN_EVERY;
     }

@@ -4,7 +4,7 @@
 //!  shell, cron, systemd, a CI runner
 //!    └─ front     (F)  the pid that everybody knows: terminal, signals, exit status       front.rs
 //!        └─ witness (W)  sleeps; compares notes on signals; kills when nobody else does    witness.rs
-//!            └─ manager (M)  a session of its own; tokio, the lock service, the decisions  manager.rs
+//!            └─ manager (M)  a session of its own; tokio, the lock service, the decisions  manager/
 //!                └─ command (C)  a stub until the lock is held, then what was typed        stub.rs
 //! ```
 //! F, W and C share the process group that the shell made, so the terminal treats them as one job.
@@ -16,22 +16,24 @@
 //! | what happens                  | who notices              | what becomes of the tree                    |
 //! |-------------------------------|--------------------------|---------------------------------------------|
 //! | F is killed                   | M: its socket ends       | M kills it and gives the lock back          |
-//! | W is killed                   | M: a pipe ends           | the same                                    |
+//! | W is killed                   | M: a pipe ends           | the same; F ends with 79                    |
 //! | M is killed                   | C: PR_SET_PDEATHSIG;     | C dies with M, F and W kill the rest        |
 //! |                               | F, W: socket, SIGCHLD    |                                             |
 //! | M is frozen                   | F: the deadline          | F kills M, W and the tree                   |
 //! | F is frozen                   | nobody needs to          | M goes on; without F's word nothing starts  |
 //! | F and M are frozen or killed  | W: the deadline, SIGCHLD | W kills it                                  |
+//! | someone in it cannot be killed| M: its kill loop goes on | F and W leave M alone: it renews the lease  |
 //! | the machine sleeps too long   | the timers of all three  | dead within milliseconds of waking          |
 //!
 //! What holds everywhere here:
 //! - Every fork happens before any thread exists, so ordinary code may run after it (fork(2)), and
 //!   PR_SET_PDEATHSIG, which follows the *thread* that forked, follows a thread that never ends.
+//! - An end of a socket or pipe is held by one process only, so that its end is that process's death.
 //! - Nobody signals a process that may have been reaped: a child of ours by its number, since it stays
 //!   ours until we reap it; any other by a pidfd, after its start time was compared.
 //! - Nothing on the way to a kill waits for the lock service, the terminal or another process.
 //!
-//! Reading order: this page, front.rs, manager.rs, stub.rs, witness.rs; then kill.rs and tree.rs (find, kill
+//! Reading order: this page, front.rs, manager/, stub.rs, witness.rs; then kill.rs and tree.rs (find, kill
 //! and reap), page.rs and link.rs (what they tell each other), signals.rs, terminal.rs, inherited.rs,
 //! cgroup.rs, title.rs, abilities.rs; preemption.rs (one run ends another).
 #![expect(unsafe_code, reason = "the only folder with unsafe code")]

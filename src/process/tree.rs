@@ -1,7 +1,7 @@
 //! The command's tree as /proc shows it: to send it signals, and to name who is left. Whether anybody is left
 //! is never decided here: that is the kernel's answer to waitpid(2), in kill.rs.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
@@ -72,6 +72,11 @@ impl Process {
         })
     }
 
+    /// What no other process has: the pid alone comes to be used again.
+    pub const fn identity(&self) -> (i32, u64) {
+        (self.pid, self.started)
+    }
+
     /// Dead, but not yet reaped.
     pub const fn is_dead(&self) -> bool {
         matches!(self.state, 'Z' | 'X')
@@ -127,6 +132,11 @@ impl Process {
     }
 }
 
+/// Whether a process is stopped by a signal.
+pub fn is_stopped(pid: i32) -> bool {
+    Process::read(pid).is_some_and(|process| process.is_stopped())
+}
+
 /// The descendants of a process, the nearest first. What is forked while /proc is read can be missing: callers
 /// that need all of them repeat.
 pub fn descendants(root: i32) -> Vec<Process> {
@@ -137,16 +147,14 @@ pub fn descendants(root: i32) -> Vec<Process> {
 pub fn signal_all(signals: &[i32]) {
     // A tree that forks faster than this is being told to end, not killed: it will be, at the deadline.
     const PASSES: usize = 5;
-    let mut told: Vec<(i32, u64)> = Vec::new();
+    let mut told = HashSet::new();
     for _ in 0..PASSES {
         let mut news = false;
         for process in descendants(std::process::id() as i32) {
-            let identity = (process.pid, process.started);
-            if process.is_dead() || told.contains(&identity) {
+            if process.is_dead() || !told.insert(process.identity()) {
                 continue;
             }
             news = true;
-            told.push(identity);
             for &signal in signals {
                 // Gone or not ours to signal: nothing to be done here.
                 let _ = process.signal(signal);

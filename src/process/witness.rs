@@ -15,12 +15,13 @@ use crate::clock::{Alarm, now};
 use crate::process::kill::{Left, Spared, kill_all, reap};
 use crate::process::link::{Link, Message, Received};
 use crate::process::manager::{self, Manager};
+use crate::process::page::Phase;
 use crate::process::signals::{Arrived, Signals};
 use crate::process::{Common, Fork, fork, inherited, leave, tree};
 
 /// How long after the deadline W acts: after F, which acts after M.
 const PATIENCE: Duration = Duration::from_millis(150);
-/// How often W looks whether there is a deadline by now, between the command's permission and its start.
+/// How often W looks whether there is a deadline by now, between the permission to start and the start.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// How long W kills before it gives up on processes that cannot be killed. Nobody is left to tell.
 const GIVE_UP_AFTER: Duration = Duration::from_secs(60);
@@ -100,7 +101,7 @@ impl Witness {
         if guard_at.is_some_and(|at| now() >= at) {
             self.take_over();
         }
-        let look_at = self.watching && !self.common.page.started();
+        let look_at = self.watching && self.common.page.phase() != Phase::Empty;
         self.alarm
             .set(guard_at.or_else(|| look_at.then(|| now() + LOOK_EVERY)));
         self.wait();

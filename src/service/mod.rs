@@ -55,6 +55,18 @@ pub struct InspectedEntry {
     pub entry: Option<Entry>,
 }
 
+/// The one place where the settings become what the etcd client needs.
+impl From<&crate::config::Connection> for etcd::Connection {
+    fn from(settings: &crate::config::Connection) -> Self {
+        let endpoints = settings.endpoints.iter();
+        Self {
+            endpoints: endpoints
+                .map(|endpoint| endpoint.url().to_owned())
+                .collect(),
+        }
+    }
+}
+
 /// The names of all locks that somebody holds or waits for: a placeholder until the etcd service has it.
 ///
 /// # Errors

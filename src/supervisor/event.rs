@@ -70,6 +70,8 @@ pub enum Event {
     FrontContinued,
     /// It is dead.
     FrontGone,
+    /// The witness, which guards the tree with us, is dead.
+    WitnessGone,
     /// This signal was sent to us and is not the command's: it came before the start or after the end.
     Signal(i32),
 

@@ -206,8 +206,9 @@ impl Supervisor {
 
     /// Asks the whole tree to end, with a grace that fits into the lease.
     pub(super) fn stop(&mut self, now: Instant, outcome: Outcome, why: String) {
-        self.act(Action::Say(Message::Stopping(why)));
         self.begin_stopping(now, outcome);
+        // After the act: nothing that is said may hold it up.
+        self.act(Action::Say(Message::Stopping(why)));
     }
 
     fn begin_stopping(&mut self, now: Instant, outcome: Outcome) {

@@ -118,7 +118,11 @@ enum Phase {
     /// Everything is being killed.
     Killing { outcome: Outcome, name_at: Instant },
     /// No process is left; the lock is being given back.
-    Releasing { after: After, answer_by: Instant },
+    Releasing {
+        after: After,
+        since: Instant,
+        answer_by: Instant,
+    },
     /// Finished.
     Done,
 }
@@ -138,6 +142,10 @@ enum Front {
     Stopped(Instant),
     Gone,
 }
+
+/// A signal sooner after the command's end, or after the begin of a release, is the one that caused it, seen
+/// by another of our processes; a later one is a person who waits.
+const IMPATIENT_AFTER: Duration = Duration::from_secs(1);
 
 /// How much later than asked for an answer may come before it is taken for lost.
 const ANSWER_SLACK: Duration = Duration::from_secs(1);
@@ -209,9 +217,8 @@ impl Supervisor {
     fn take_in(&mut self, now: Instant, event: Event) {
         match event {
             Event::Tick => {}
-            Event::FrontStopped | Event::FrontContinued | Event::FrontGone => {
-                self.on_front(now, &event);
-            }
+            Event::FrontStopped | Event::FrontContinued => self.on_front(now, &event),
+            Event::FrontGone | Event::WitnessGone => self.on_guard_gone(now, &event),
             Event::Renewed { .. } | Event::Failed(_) => {
                 self.on_lease(now, event);
             }
@@ -290,32 +297,44 @@ impl Supervisor {
     }
 
     fn on_front(&mut self, now: Instant, event: &Event) {
-        match event {
-            Event::FrontStopped => {
-                self.front = Front::Stopped(now);
-                self.act(Action::HideWaiting);
+        if *event == Event::FrontStopped {
+            self.front = Front::Stopped(now);
+            self.act(Action::HideWaiting);
+            return;
+        }
+        self.front = Front::Alive;
+        // Say where we stand again: the terminal was somebody else's in between.
+        self.told = None;
+        if self.phase == Phase::Parked {
+            self.enqueue(now);
+        }
+    }
+
+    /// One of the processes that guard the tree is dead. Another fault would find it badly guarded, so it
+    /// ends now.
+    fn on_guard_gone(&mut self, now: Instant, event: &Event) {
+        let front = *event == Event::FrontGone;
+        if front {
+            self.front = Front::Gone;
+        }
+        match self.phase {
+            Phase::Enqueueing { .. } | Phase::Waiting | Phase::Parked | Phase::Preparing { .. } => {
+                let outcome = match front {
+                    true => Outcome::FrontKilled,
+                    false => Outcome::Defect(
+                        "the witness process died before the command ran".to_owned(),
+                    ),
+                };
+                self.release(now, After::Finish(outcome));
             }
-            Event::FrontContinued => {
-                self.front = Front::Alive;
-                // Say where we stand again: the terminal was somebody else's in between.
-                self.told = None;
-                if self.phase == Phase::Parked {
-                    self.enqueue(now);
-                }
+            Phase::Starting | Phase::Running | Phase::Draining { .. } | Phase::Stopping { .. } => {
+                let outcome = match front {
+                    true => Outcome::FrontKilled,
+                    false => Outcome::Lost(Loss::WitnessDied),
+                };
+                self.kill(now, outcome);
             }
-            _ => {
-                self.front = Front::Gone;
-                match self.phase {
-                    Phase::Enqueueing { .. }
-                    | Phase::Waiting
-                    | Phase::Parked
-                    | Phase::Preparing { .. } => {
-                        self.release(now, After::Finish(Outcome::FrontKilled))
-                    }
-                    Phase::Releasing { .. } | Phase::Done => {}
-                    _ => self.kill(now, Outcome::FrontKilled),
-                }
-            }
+            Phase::Killing { .. } | Phase::Releasing { .. } | Phase::Done => {}
         }
     }
 
@@ -345,24 +364,20 @@ impl Supervisor {
             Phase::Enqueueing { .. } | Phase::Waiting | Phase::Parked | Phase::Preparing { .. } => {
                 self.release(now, After::Finish(Outcome::Interrupted(signal)));
             }
-            Phase::Draining { outcome, .. } => {
+            Phase::Draining { outcome, .. } if self.is_about_leftovers(now) => {
                 let outcome = outcome.clone();
-                let why = format!("signal {signal}");
-                self.stop(now, outcome, why);
+                self.stop(now, outcome, format!("signal {signal}"));
             }
             // Asked a second time: no more grace.
             Phase::Stopping { outcome, .. } if self.history.command.is_some() => {
                 let outcome = outcome.clone();
                 self.kill(now, outcome);
             }
-            Phase::Releasing { after, .. } => {
-                // Whoever asks again does not want to wait for the lock service.
-                let again = matches!(after, After::Finish(Outcome::Interrupted(_)) | After::Park);
-                if again || self.history.command.is_some() {
-                    let detail = format!("stopped by signal {signal}");
-                    let kind = TroubleKind::Unreachable;
-                    self.on_released(now, Event::NotReleased(Trouble { kind, detail }));
-                }
+            // Whoever sees it take so long and asks again does not want to wait for the lock service.
+            Phase::Releasing { since, .. } if *since + IMPATIENT_AFTER <= now => {
+                let detail = format!("stopped by signal {signal}");
+                let kind = TroubleKind::Unreachable;
+                self.on_released(now, Event::NotReleased(Trouble { kind, detail }));
             }
             // The process layer passes it on to the command.
             Phase::Starting
@@ -370,7 +385,16 @@ impl Supervisor {
             | Phase::Stopping { .. }
             | Phase::Killing { .. }
             | Phase::Done => {}
+            // It is the one that the command has just died of.
+            Phase::Draining { .. } | Phase::Releasing { .. } => {}
         }
+    }
+
+    /// Whether a signal can be meant for what outlives the command: a Ctrl-C reaches the command and us, and
+    /// the command may be dead before we look.
+    fn is_about_leftovers(&self, now: Instant) -> bool {
+        let ended_at = self.history.ended_at;
+        ended_at.is_some_and(|ended_at| ended_at + IMPATIENT_AFTER <= now)
     }
 
     /// Gives the lock back. Only entered when no process of a tree can be alive.
@@ -390,6 +414,7 @@ impl Supervisor {
         self.act(Action::Release { give_up_at });
         self.phase = Phase::Releasing {
             after,
+            since: now,
             answer_by: give_up_at + ANSWER_SLACK,
         };
     }

@@ -554,10 +554,23 @@ fn what_outlives_the_command_is_waited_for_stopped_or_left() {
 fn a_signal_while_leftovers_live_stops_them_and_a_second_one_kills_them() {
     let mut world = World::new(plan());
     world.running().event(ended(0));
+    world.after(SECOND);
     assert!(world.event(Event::Signal(2)).contains(&Action::Stop));
     assert!(world.event(Event::Signal(2)).contains(&Action::Kill));
     world.event(Event::Empty);
     assert_eq!(world.over_with().exit_status(), 0);
+}
+
+#[test]
+fn the_signal_that_ended_the_command_is_not_taken_for_impatience() {
+    let mut world = World::new(plan());
+    world.running().event(Event::Ended(Ended::Signaled(2)));
+    assert_eq!(world.event(Event::Signal(2)), []);
+    world.event(Event::Empty);
+    assert_eq!(world.event(Event::Signal(2)), []);
+    // Who waits for a release that takes its time may give up.
+    world.after(SECOND).event(Event::Signal(2));
+    assert_eq!(world.finished, Some(Outcome::Command(Ended::Signaled(2))));
 }
 
 #[test]
@@ -591,11 +604,15 @@ fn a_command_that_cannot_be_executed_gives_the_lock_back() {
 }
 
 #[test]
-fn the_death_of_the_front_kills_the_tree_and_gives_the_lock_back() {
+fn the_death_of_a_guard_kills_the_tree_and_gives_the_lock_back() {
     let mut world = World::new(plan());
     assert_eq!(world.running().event(Event::FrontGone), [Action::Kill]);
     world.event(Event::Empty);
     assert_eq!(world.over_with(), Outcome::FrontKilled);
+    let mut world = World::new(plan());
+    assert_eq!(world.running().event(Event::WitnessGone), [Action::Kill]);
+    world.event(Event::Empty);
+    assert_eq!(world.over_with(), Outcome::Lost(Loss::WitnessDied));
     let mut world = World::new(plan());
     world.waiting().event(Event::FrontGone);
     assert_eq!(world.over_with(), Outcome::FrontKilled);
@@ -695,6 +712,7 @@ fn every_event(now: Instant) -> Vec<Event> {
         Event::FrontStopped,
         Event::FrontContinued,
         Event::FrontGone,
+        Event::WitnessGone,
         Event::Signal(15),
         Event::Tick,
     ]
@@ -791,7 +809,7 @@ fn every_pair_of_events_in_every_phase_keeps_the_rules() {
 proptest! {
     #[test]
     fn any_history_keeps_the_rules_and_ends_once_everything_answers(
-        steps in prop::collection::vec((0_usize..23, 0_u64..20_000), 0..80),
+        steps in prop::collection::vec((0_usize..24, 0_u64..20_000), 0..80),
         max_runtime in prop::option::of(1_u64..100),
         leftover in 0_usize..3,
         warn in any::<bool>(),

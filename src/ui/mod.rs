@@ -13,8 +13,10 @@ pub mod table;
 mod waiting;
 
 use std::io::Write;
+use std::os::fd::AsFd;
 use std::time::Duration;
 
+use nix::poll::{PollFd, PollFlags, poll};
 use serde_json::json;
 
 use crate::cli::LogFormat;
@@ -31,6 +33,8 @@ pub struct Screen {
     name: LockName,
     talk: Talk,
     live: Option<WaitingLine>,
+    /// The last line found nobody who read it in time.
+    unread: bool,
 }
 
 impl Screen {
@@ -40,6 +44,7 @@ impl Screen {
             name,
             talk,
             live: None,
+            unread: false,
         }
     }
 
@@ -109,8 +114,8 @@ impl Screen {
 
     fn write(&mut self, level: Level, event: &str, text: &str) {
         self.hide_waiting();
-        match self.talk.format {
-            LogFormat::Text => complain(text),
+        let line = match self.talk.format {
+            LogFormat::Text => format!("leasehold: {text}"),
             LogFormat::Json => {
                 let line = json!({
                     "time": clock::wall().to_string(),
@@ -119,20 +124,39 @@ impl Screen {
                     "lock": self.name.as_str(),
                     "message": text,
                 });
-                write_line(&line.to_string());
+                line.to_string()
             }
-        }
+        };
+        // Whoever did not read the last line in time is not waited for again.
+        let patience_ms = if self.unread { 0 } else { PATIENCE_MS };
+        self.unread = !write_line(&line, patience_ms);
     }
 }
 
 /// Says something where no run is set up.
 pub fn complain(text: &str) {
-    write_line(&format!("leasehold: {text}"));
+    write_line(&format!("leasehold: {text}"), PATIENCE_MS);
 }
 
-/// One write per line, so that lines of several processes do not mix; nobody to tell when it fails.
-fn write_line(line: &str) {
-    let _ = stderr().write_all(format!("{line}\n").as_bytes());
+/// How long a message may wait for its reader. Less than the least margin before a lease expires
+/// ([`crate::lock::lease::margin`]): a pager that is not looked at must not cost anybody the lock.
+const PATIENCE_MS: u8 = 100;
+
+/// One write per line, so that lines of several processes do not mix; nobody to tell when it fails, and
+/// dropped where stderr does not take it. Says whether it took it.
+fn write_line(line: &str, patience_ms: u8) -> bool {
+    let writable = stderr_is_writable(patience_ms);
+    if writable {
+        let _ = stderr().write_all(format!("{line}\n").as_bytes());
+    }
+    writable
+}
+
+/// Whether a line can be written to stderr without waiting for whoever reads it (poll(2), pipe(7)).
+fn stderr_is_writable(patience_ms: u8) -> bool {
+    let stderr = stderr();
+    let mut fds = [PollFd::new(stderr.as_fd(), PollFlags::POLLOUT)];
+    matches!(poll(&mut fds, patience_ms), Ok(1..))
 }
 
 #[expect(

@@ -46,7 +46,8 @@ fn ask(terminal: &mut File, user: &str) -> io::Result<Line> {
     let asked = terminal
         .write_all(format!("leasehold: password of {} for etcd: ", user.escape_debug()).as_bytes())
         .and_then(|()| read_line(terminal, &keys));
-    tcsetattr(&*terminal, SetArg::TCSAFLUSH, &before)?;
+    // What was typed behind the line is for whoever reads next.
+    tcsetattr(&*terminal, SetArg::TCSADRAIN, &before)?;
     // The line's end was not shown either.
     let _ = terminal.write_all(b"\n");
     asked
@@ -92,4 +93,66 @@ fn read_line(terminal: &mut File, keys: &Keys) -> io::Result<Line> {
         Some((b'\n', line)) => Line::Typed(line.to_vec()),
         _ => Line::Typed(line.to_vec()),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::pty::openpty;
+
+    /// What is typed, what becomes of it, and what the screen shows meanwhile.
+    fn asked(typed: &[u8]) -> (Line, String) {
+        let pty = openpty(None, None).expect("a pseudo-terminal");
+        let mut terminal = File::from(pty.slave);
+        let mut person = File::from(pty.master);
+        let before = tcgetattr(&terminal).expect("a terminal");
+        let typed = typed.to_vec();
+        let person = std::thread::spawn(move || {
+            let mut shown = Vec::new();
+            let mut byte = [0_u8];
+            // Only then is the terminal mute; what is typed before is thrown away.
+            while !shown.ends_with(b"etcd: ") {
+                person.read_exact(&mut byte).expect("asked");
+                shown.push(byte[0]);
+            }
+            person.write_all(&typed).expect("typed");
+            while !shown.ends_with(b"\r\n") {
+                person.read_exact(&mut byte).expect("shown");
+                shown.push(byte[0]);
+            }
+            // The terminal lives as long as its person.
+            (person, shown)
+        });
+        let line = ask(&mut terminal, "a\u{1b}b").expect("answered");
+        let (_person, shown) = person.join().expect("a person");
+        let after = tcgetattr(&terminal).expect("a terminal");
+        assert_eq!(after.local_flags, before.local_flags);
+        assert_eq!(after.control_chars, before.control_chars);
+        (line, String::from_utf8(shown).expect("text"))
+    }
+
+    #[test]
+    fn a_password_is_read_without_being_shown() {
+        for (typed, password) in [
+            (b"s3cret\n".as_slice(), b"s3cret".as_slice()),
+            (b"wrong\x15s3cx\x7fret\n", b"s3cret"),
+            (b"\n", b""),
+            (b"\x04", b""),
+        ] {
+            let (line, shown) = asked(typed);
+            let Line::Typed(line) = line else {
+                panic!("{typed:?} is no signal");
+            };
+            assert_eq!(line, password);
+            assert_eq!(shown, "leasehold: password of a\\u{1b}b for etcd: \r\n");
+        }
+    }
+
+    #[test]
+    fn the_keys_of_signals_end_the_question_with_the_terminal_set_right() {
+        for (key, signal) in [(b"s3\x03", libc::SIGINT), (b"s3\x1c", libc::SIGQUIT)] {
+            let (line, _) = asked(key);
+            assert!(matches!(line, Line::Signal(typed) if typed == signal));
+        }
+    }
 }

@@ -31,6 +31,9 @@ impl WaitingLine {
 
     /// Draws it as of now.
     pub(super) fn draw(&self, wall: Timestamp) {
+        if !super::stderr_is_writable(0) {
+            return;
+        }
         self.bar
             .set_message(sentence::waiting(&self.name, &self.queue, wall));
         self.bar.tick();

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 const PURE: [&str; 4] = ["src/config", "src/lock", "src/outcome.rs", "src/supervisor"];
 
 /// Files with more lines of code than this have more than one subject.
-const LINES_MAX: usize = 450;
+const LINES_MAX: usize = 500;
 
 #[test]
 fn only_the_etcd_service_knows_etcds_types() {

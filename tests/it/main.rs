@@ -29,6 +29,8 @@ mod queue;
 mod lease_loss;
 // Unless that was asked for.
 mod on_loss;
+// Whoever of leasehold dies first.
+mod faults;
 // A holder that vanished.
 mod lock_delay;
 // etcdctl and leasehold exclude one another.
@@ -39,6 +41,8 @@ mod bad_input;
 mod report;
 // Who holds it.
 mod status;
+// Nobody reads what it says.
+mod unread;
 // Somebody at a keyboard.
 mod terminal;
 // Only the holder writes in etcd.
@@ -53,3 +57,7 @@ mod fence_recipes;
 mod help;
 // What developers read is true.
 mod layers;
+// The scripts of completions/ in their shells.
+mod completions;
+// Settings from files.
+mod configuration;

@@ -60,6 +60,23 @@ fn ctrl_c_while_waiting_gives_the_place_back() {
 }
 
 #[test]
+fn ctrl_c_ends_a_run_and_gives_the_lock_back() {
+    let etcd = Etcd::start();
+    let mut shell = shell(&etcd, &["bash", "--norc", "--noprofile", "-i"]);
+    let run = etcd.run("job").probe(["tree", "plain"]).typed();
+    for _ in 0..5 {
+        shell.press(&format!("{run}\r"));
+        shell.expect("ready\r\n");
+        shell.press("\x03");
+        shell.press("echo status $((1000 + $?))\r");
+        shell.expect("status 1130\r\n");
+        etcd.store().assert_clean();
+    }
+    shell.press("exit 0\r");
+    assert_eq!(shell.wait().code(), Some(0));
+}
+
+#[test]
 fn ctrl_c_reaches_the_command_once() {
     let etcd = Etcd::start();
     let mut shell = shell(&etcd, &["bash", "--norc", "--noprofile", "-i"]);

@@ -153,6 +153,24 @@ fn a_signal_to_the_whole_group_reaches_the_command_once() {
 }
 
 #[test]
+fn a_group_that_is_asked_to_end_gives_its_lock_back() {
+    let etcd = Etcd::start();
+    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
+        // As a service manager, a CI runner or timeout(1) does it.
+        let running = etcd.run("job").probe(["tree", "plain"]).own_group().spawn();
+        running.expect_stdout("ready");
+        nix::sys::signal::killpg(nix::unistd::Pid::from_raw(running.pid()), signal)
+            .expect("our own group");
+        running
+            .wait()
+            .assert_signal(signal as i32)
+            .assert_silent()
+            .assert_nobody_left();
+        etcd.store().assert_clean();
+    }
+}
+
+#[test]
 fn a_command_that_handles_term_decides_itself_how_it_ends() {
     let etcd = Etcd::start();
     let running = etcd

@@ -246,6 +246,15 @@ fn certificates_are_read_and_their_paths_made_absolute() {
 }
 
 #[test]
+fn in_a_file_a_path_may_begin_with_the_users_folder() {
+    let machine = Machine::default()
+        .at_home()
+        .file(USERS, "cacert = \"~/ca.pem\"")
+        .file("/home/u/ca.pem", CERTIFICATE);
+    assert!(machine.run(&["job", "cmd"]).is_ok());
+}
+
+#[test]
 fn a_certificate_file_that_cannot_be_used_is_refused_with_its_reason() {
     let half = &CERTIFICATE[..36];
     let denied = FileState::Unreadable("Permission denied".to_owned());

@@ -38,7 +38,8 @@ fn values_are_written_as_people_would() {
 
 #[test]
 fn every_setting_for_files_is_understood_at_the_top_and_only_those_of_run_in_a_table() {
-    use crate::config::setting::{Kind, Scope, in_files};
+    use crate::config::kind::Kind;
+    use crate::config::setting::{Scope, in_files};
     for setting in in_files() {
         let value = match setting.kind {
             Kind::Endpoints => "\"a:1\"",
@@ -87,7 +88,7 @@ fn an_unknown_key_is_refused_with_the_nearest_known_one() {
             "[lock.a]\nonleftover = 3",
             ":2: \"onleftover\" is no setting; did you mean on_leftover?",
         ),
-        ("[lock.a.b]\nttl = 3", "\"b\" is no setting"),
+        ("[lock.a.b]\nttl = 3", "stands in quotes: [lock.\"a.b\"]"),
         ("LEASEHOLD_TOKEN = 3", "\"LEASEHOLD_TOKEN\" is no setting"),
     ];
     for (text, part) in cases {
@@ -120,7 +121,7 @@ fn a_wrong_type_or_value_is_refused_with_file_line_key_and_reason() {
         ("endpoints = []", "no endpoint is given"),
         ("endpoints = \"http://a/b\"", "no path"),
         ("prefix = \"a b\"", "the prefix"),
-        ("reason = [\"a\"]", "has to be a string, not a array"),
+        ("reason = [\"a\"]", "has to be a string, not an array"),
         ("user = \":x\"", "name is missing"),
         ("cacert = \"\"", "cannot be empty"),
         ("lock = 3", "[lock.\"deploy/prod\"]"),

@@ -75,11 +75,10 @@ impl Store {
         let options = GetOptions::new()
             .with_prefix()
             .with_sort(SortTarget::Create, SortOrder::Ascend);
-        let mut client = self.client.clone();
-        let response = self.answer(
-            "get",
-            async move { client.get(prefix, Some(options)).await },
-        );
+        let response = self.read("get", |mut client| {
+            let (prefix, options) = (prefix.to_owned(), options.clone());
+            async move { client.get(prefix, Some(options)).await }
+        });
         response.kvs().iter().map(Stored::from).collect()
     }
 
@@ -112,8 +111,10 @@ impl Store {
 
     /// The ids of all living leases.
     pub(crate) fn leases(&self) -> Vec<i64> {
-        let mut client = self.client.clone();
-        let response = self.answer("lease list", async move { client.leases().await });
+        let response = self.read(
+            "lease list",
+            |mut client| async move { client.leases().await },
+        );
         response.leases().iter().map(|lease| lease.id()).collect()
     }
 
@@ -219,6 +220,25 @@ impl Store {
         });
         self.delete(&format!("{prefix}~end"));
         seen
+    }
+
+    /// Asks until the cluster can answer: in an election it cannot.
+    #[track_caller]
+    fn read<T, F>(&self, what: &str, ask: impl Fn(Client) -> F) -> T
+    where
+        F: Future<Output = Result<T, etcd_client::Error>>,
+    {
+        eventually(what, SOON, || {
+            let call = ask(self.client.clone());
+            let answer = self
+                .runtime
+                .block_on(async { tokio::time::timeout(ANSWER_TIME, call).await });
+            match answer {
+                Ok(Ok(answer)) => Ok(answer),
+                Ok(Err(error)) => Err(error.to_string()),
+                Err(_) => Err(format!("no answer within {ANSWER_TIME:?}")),
+            }
+        })
     }
 
     #[track_caller]

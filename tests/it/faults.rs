@@ -1,0 +1,317 @@
+//! Whoever of leasehold dies or freezes first: the command's whole tree dies in time, and the next holder
+//! finds nobody.
+
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+
+use crate::harness::etcd::Etcd;
+use crate::harness::eventually::{SOON, let_time_pass_until};
+use crate::harness::leasehold::Running;
+use crate::harness::processes::{Moment, Process};
+
+const TTL_S: u32 = 4;
+const TTL: Duration = Duration::from_secs(TTL_S as u64);
+
+/// The promise is 100 ms on a machine with time; tests share two cores with one another.
+const SOON_DEAD: Duration = Duration::from_secs(1);
+
+const SHAPES: [&str; 9] = [
+    "plain",
+    "term-proof",
+    "setsid",
+    "double-fork",
+    "daemon",
+    "stopped",
+    "wide:100",
+    "deep:50",
+    "orphans",
+];
+
+#[test]
+fn whichever_process_of_leasehold_is_killed_the_tree_is_dead_at_once() {
+    let etcd = Etcd::start();
+    let count = count_of_leaseholds_own(&etcd);
+    for index in 0..count {
+        let name = format!("killed/{index}");
+        let running = tree(&etcd, &name, "daemon");
+        let command = running.command_processes();
+        let victim = &leaseholds_own(&running)[index];
+        victim.signal(Signal::SIGKILL);
+        assert_dead_within(&command, SOON_DEAD, &name);
+        let output = running.wait_within(SOON);
+        output.assert_nobody_left();
+        etcd.run(&name)
+            .ttl(TTL_S)
+            .probe(["now"])
+            .output()
+            .assert_status(0);
+    }
+    etcd.store().assert_clean();
+}
+
+#[test]
+fn when_all_of_leasehold_is_killed_at_once_the_tree_is_dead_within_a_second() {
+    let etcd = Etcd::start();
+    let running = tree(&etcd, "job", "daemon");
+    let command = running.command_processes();
+    let own = leaseholds_own(&running);
+    // As killall(1) does it: by name, one after the other.
+    let named: Vec<&Process> = own
+        .iter()
+        .filter(|process| is_named_leasehold(process))
+        .collect();
+    assert!(!named.is_empty());
+    for process in named {
+        process.signal(Signal::SIGKILL);
+    }
+    assert_dead_within(&command, SOON_DEAD, "killall");
+    running
+        .wait_within(SOON)
+        .assert_signal(9)
+        .assert_nobody_left();
+    etcd.run("job")
+        .ttl(TTL_S)
+        .probe(["now"])
+        .output()
+        .assert_status(0);
+    etcd.store().assert_clean();
+}
+
+#[test]
+fn whichever_process_of_leasehold_is_frozen_the_next_holder_finds_nobody() {
+    let etcd = Etcd::start();
+    let count = count_of_leaseholds_own(&etcd);
+    for index in 0..count {
+        let name = format!("frozen/{index}");
+        let running = tree(&etcd, &name, "daemon");
+        let next = etcd.run(&name).probe(["census", running.cookie()]).spawn();
+        etcd.store().wait_for_entries(&name, 2);
+        let frozen_at = Moment::now();
+        let victim = &leaseholds_own(&running)[index];
+        victim.signal(Signal::SIGSTOP);
+        let_time_pass_until(frozen_at + TTL + TTL / 4);
+        let still_held = etcd.store().entries(&name).len() == 2;
+        if still_held {
+            assert!(
+                !running.command_processes().is_empty(),
+                "{name}: held, so it runs"
+            );
+            victim.signal(Signal::SIGCONT);
+            running.signal(Signal::SIGKILL);
+        }
+        next.wait_within(SOON)
+            .assert_status(0)
+            .assert_stdout("0 alive\n");
+    }
+}
+
+#[test]
+fn a_tree_of_any_shape_dies_with_the_front() {
+    let etcd = Etcd::start();
+    for shape in SHAPES {
+        let running = tree(&etcd, shape, shape);
+        let command = running.command_processes();
+        assert!(!command.is_empty(), "{shape}");
+        running.signal(Signal::SIGKILL);
+        assert_dead_within(&command, SOON_DEAD, shape);
+        running
+            .wait_within(SOON)
+            .assert_signal(9)
+            .assert_nobody_left();
+    }
+    etcd.store().assert_clean();
+}
+
+#[test]
+fn a_tree_of_any_shape_dies_at_the_end_of_its_maximum_runtime() {
+    let etcd = Etcd::start();
+    for shape in SHAPES {
+        let name = shape.replace(':', "/");
+        etcd.run(&name)
+            .arguments(["--max-runtime", "0.5", "-k", "0.2"])
+            .probe(["tree", shape])
+            .output()
+            .assert_status(124)
+            .assert_nobody_left();
+    }
+    etcd.store().assert_clean();
+}
+
+#[test]
+fn the_lock_is_held_until_the_last_left_over_process_has_ended() {
+    let etcd = Etcd::start();
+    let running = etcd.run("job").probe(["tree", "orphans"]).spawn();
+    running.expect_stderr("run on");
+    let next = etcd.run("job").probe(["census", running.cookie()]).spawn();
+    etcd.store().wait_for_entries("job", 2);
+    for process in running.command_processes() {
+        process.signal(Signal::SIGKILL);
+    }
+    running.wait_within(SOON).assert_status(0);
+    next.wait_within(SOON)
+        .assert_status(0)
+        .assert_stdout("0 alive\n");
+}
+
+#[test]
+fn left_over_processes_are_stopped_where_that_is_asked_for() {
+    let etcd = Etcd::start();
+    etcd.run("job")
+        .arguments(["--on-leftover", "kill", "-k", "0.2"])
+        .probe(["tree", "orphans"])
+        .output()
+        .assert_status(0)
+        .assert_nobody_left();
+    etcd.store().assert_clean();
+}
+
+#[test]
+fn two_hundred_holders_with_a_random_fault_each_never_meet() {
+    let etcd = Etcd::start();
+    let mut random = Random::new();
+    println!("seed {}", random.0);
+    let mut holder = tree(&etcd, "job", "plain");
+    for round in 0..200 {
+        let shape = SHAPES[random.below(SHAPES.len())];
+        let census = format!(
+            "{}; exec {} tree {shape}",
+            census_of(&holder),
+            crate::harness::leasehold::probe()
+        );
+        let next = etcd
+            .run("job")
+            .ttl(TTL_S)
+            .arguments(["-q", "--lock-delay", "0"])
+            .shell(&census)
+            .spawn();
+        etcd.store().wait_for_entries("job", 2);
+        let fault = Fault::random(&mut random);
+        fault.strike(&mut random, &holder);
+        let stdout = next.expect_stdout("ready");
+        assert!(
+            stdout.starts_with("0 alive\n"),
+            "round {round}, {shape}, {fault:?}: {stdout}"
+        );
+        let output = holder.wait_within(SOON);
+        assert!(!output.stderr.contains("defect"), "{}", output.describe());
+        holder = next;
+    }
+}
+
+/// A run whose command is a tree of this shape, standing.
+#[track_caller]
+fn tree(etcd: &Etcd, name: &str, shape: &str) -> Running {
+    let running = etcd
+        .run(&name.replace(':', "/"))
+        .ttl(TTL_S)
+        .arguments(["-q", "--lock-delay", "0"])
+        .probe(["tree", shape])
+        .spawn();
+    running.expect_stdout("ready");
+    running
+}
+
+/// leasehold's own processes of a run, the front first.
+fn leaseholds_own(running: &Running) -> Vec<Process> {
+    let command: Vec<i32> = running
+        .command_processes()
+        .iter()
+        .map(|process| process.pid)
+        .collect();
+    let mut own = running.processes();
+    own.retain(|process| !command.contains(&process.pid));
+    own.sort_by_key(|process| (process.pid != running.pid(), process.pid));
+    own
+}
+
+/// How many processes of its own leasehold has around a command.
+fn count_of_leaseholds_own(etcd: &Etcd) -> usize {
+    let running = tree(etcd, "count", "plain");
+    let count = leaseholds_own(&running).len();
+    running.signal(Signal::SIGKILL);
+    running
+        .wait_within(SOON)
+        .assert_signal(9)
+        .assert_nobody_left();
+    count
+}
+
+fn is_named_leasehold(process: &Process) -> bool {
+    let name = std::fs::read_to_string(format!("/proc/{}/comm", process.pid)).unwrap_or_default();
+    name.trim() == "leasehold"
+}
+
+#[track_caller]
+fn assert_dead_within(processes: &[Process], time: Duration, what: &str) {
+    assert!(!processes.is_empty(), "{what}: there should be a tree");
+    let deadline = Moment::now() + time;
+    for process in processes {
+        process.wait_dead(deadline.since(Moment::now()));
+    }
+}
+
+fn census_of(running: &Running) -> String {
+    format!(
+        "{} census {}",
+        crate::harness::leasehold::probe(),
+        running.cookie()
+    )
+}
+
+/// What happens to a holder.
+#[derive(Clone, Copy, Debug)]
+enum Fault {
+    FrontKilled,
+    OneOfLeaseholdKilled,
+    Term,
+    CommandKilled,
+}
+
+impl Fault {
+    /// A manager that is killed leaves its lease to the TTL, which costs seconds: so that is rarer.
+    fn random(random: &mut Random) -> Self {
+        match random.below(20) {
+            0..7 => Self::FrontKilled,
+            7 => Self::OneOfLeaseholdKilled,
+            8..14 => Self::Term,
+            _ => Self::CommandKilled,
+        }
+    }
+
+    fn strike(self, random: &mut Random, holder: &Running) {
+        match self {
+            Self::FrontKilled => holder.signal(Signal::SIGKILL),
+            Self::OneOfLeaseholdKilled => {
+                let own = leaseholds_own(holder);
+                own[random.below(own.len())].signal(Signal::SIGKILL);
+            }
+            Self::Term => holder.signal(Signal::SIGTERM),
+            Self::CommandKilled => {}
+        }
+        // A tree that ignores or outlives its TERM is ended for it: the lock must not hang on it.
+        if matches!(self, Self::Term | Self::CommandKilled) {
+            let command = holder.command_processes();
+            for process in &command {
+                process.signal(Signal::SIGKILL);
+            }
+        }
+    }
+}
+
+/// xorshift64*: enough to choose faults by, and a seed that can be printed.
+struct Random(u64);
+
+impl Random {
+    fn new() -> Self {
+        let now: Duration = Moment::now().since(Moment::parse("0"));
+        Self(now.as_nanos() as u64 | 1)
+    }
+
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) as usize % limit
+    }
+}
