@@ -173,3 +173,54 @@ pub struct FencedRunArgs {
     )]
     pub words: Vec<OsString>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::outcome::{BUSY_STATUS, Ended, Outcome};
+
+    /// The numbers at the beginning of the lines of a table of exit statuses.
+    fn documented(help: &str) -> Vec<u8> {
+        let (_, table) = help.split_once("Exit status:\n").expect("a table");
+        let first_column = |line: &str| line.get(..11).unwrap_or(line).to_owned();
+        table
+            .lines()
+            .map(first_column)
+            .flat_map(|column| {
+                let numbers = column.split([',', ' ']).map(str::parse::<u8>);
+                numbers.flatten().collect::<Vec<u8>>()
+            })
+            .collect()
+    }
+
+    fn statuses<const N: usize>(outcomes: [Outcome; N]) -> Vec<u8> {
+        outcomes.iter().map(Outcome::exit_status).collect()
+    }
+
+    #[test]
+    fn help_has_the_statuses_that_the_outcomes_have() {
+        let text = String::new;
+        let done = Outcome::Command(Ended::Exited(0));
+        let of_etcd = statuses([
+            done,
+            Outcome::Stale(text()),
+            Outcome::Usage(text()),
+            Outcome::Unknown(text()),
+            Outcome::Denied(text()),
+        ]);
+        assert_eq!(documented(CHECK_HELP), of_etcd);
+        assert_eq!(documented(WRITE_HELP), of_etcd);
+        let of_run = statuses([
+            Outcome::Preempted,
+            Outcome::Busy {
+                holder: None,
+                status: BUSY_STATUS,
+            },
+            Outcome::Usage(text()),
+            Outcome::Configuration(text()),
+            Outcome::NotExecutable(text()),
+            Outcome::NotFound(text()),
+        ]);
+        assert_eq!(documented(RUN_HELP), of_run);
+    }
+}

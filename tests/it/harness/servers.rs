@@ -14,6 +14,7 @@ use tempfile::TempDir;
 
 use super::etcd::{die_with_this_thread, free_port};
 use super::eventually::{SOON, eventually};
+use super::leasehold::binary;
 
 /// Servers that refuse to run as root run as nobody.
 const NOBODY: u32 = 65534;
@@ -119,7 +120,8 @@ impl Server {
 
     /// moto's server, which speaks S3.
     pub(crate) fn s3() -> Result<Self, Missing> {
-        let has_moto = Command::new("python3")
+        let python = python();
+        let has_moto = Command::new(&python)
             .args(["-c", "import moto.server"])
             .stderr(Stdio::null())
             .status();
@@ -127,7 +129,7 @@ impl Server {
             return Err("moto (pip install 'moto[server]')".to_owned());
         }
         let (folder, address) = (folder(), free_port());
-        let mut command = Command::new("python3");
+        let mut command = Command::new(python);
         command
             .args(["-m", "moto.server", "-H", &address.ip().to_string()])
             .args(["-p", &address.port().to_string()]);
@@ -235,6 +237,14 @@ fn program(name: &str) -> Result<PathBuf, Missing> {
         .map(|folder| Path::new(folder).join(name))
         .find(|path| path.exists())
         .ok_or_else(|| name.to_owned())
+}
+
+/// The one that scripts/setup.sh made beside the build, where the system's own must not be added to.
+fn python() -> PathBuf {
+    let build = Path::new(binary()).ancestors().nth(2);
+    let own = build.map(|build| build.join("moto/bin/python3"));
+    own.filter(|own| own.exists())
+        .unwrap_or_else(|| "python3".into())
 }
 
 /// Debian keeps the server's programs outside of PATH, one folder for each version.
