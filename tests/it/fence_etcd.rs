@@ -326,3 +326,17 @@ fn writers_of_one_holder_do_not_lose_each_others_changes_to_errors() {
     }
     assert_eq!(held.value("app/a").expect("there").version, 8);
 }
+
+#[test]
+fn a_member_without_a_quorum_says_nothing_rather_than_what_it_remembers() {
+    let mut etcd = Etcd::start_three();
+    let (_holder, sequencer) = hold(&etcd);
+    for member in &mut etcd.members[1..] {
+        member.stop();
+    }
+    let left = etcd.members[0].endpoint();
+    Run::new(&left)
+        .arguments(["fence", "check", "--connect-timeout", "2", &sequencer])
+        .output()
+        .assert_status(69);
+}

@@ -293,12 +293,12 @@ fn a_holder_that_was_paused_past_its_lease_is_rejected_in_every_recipe() {
     let mut scripts: Vec<&str> = resources.iter().map(|r| r.recipe.script).collect();
     scripts.push("etcd.sh");
     let folder = TempDir::with_prefix("leasehold-story-").expect("a folder");
-    let holder = |script: &str| {
+    let holder = |script: &str, ttl: u32| {
         let script = format!("cd {}\n{script}", folder.path().display());
         // With --on-loss warn, leasehold itself stops nobody: the fence alone has to do it.
         let run = etcd
             .run("story")
-            .ttl(3)
+            .ttl(ttl)
             .arguments(["--on-loss", "warn", "--lock-delay", "0"])
             .shell(&script)
             .variable("EXAMPLES", examples().to_str().expect("readable"))
@@ -308,7 +308,7 @@ fn a_holder_that_was_paused_past_its_lease_is_rejected_in_every_recipe() {
     };
 
     // Holder 1 has the lock, and is about to write.
-    let first = holder(HOLDER_1).spawn();
+    let first = holder(HOLDER_1, 3).spawn();
     eventually("all stand before the gate", SOON, || {
         let gates = fs::read_to_string(folder.path().join("gates")).unwrap_or_default();
         match gates.lines().count() {
@@ -322,7 +322,7 @@ fn a_holder_that_was_paused_past_its_lease_is_rejected_in_every_recipe() {
         process.signal(Signal::SIGSTOP);
     }
     // Holder 2 gets the lock, and writes.
-    let second = holder(HOLDER_2).spawn();
+    let second = holder(HOLDER_2, 60).spawn();
     second.expect_stdout("written");
     // Holder 1 wakes up, and writes.
     fs::write(folder.path().join("gate"), "open").expect("ours");
