@@ -276,17 +276,14 @@ impl RunArgs {
 
 /// Why a word that begins with a dash cannot stand after NAME.
 fn misplaced(word: &str, name: &LockName) -> String {
+    // Without the value: it may be a secret.
+    let word = word.split_once('=').map_or(word, |(option, _)| option);
     let command = <Cli as clap::CommandFactory>::command();
     let ours = command.find_subcommand("run").is_some_and(|run| {
         run.get_arguments().any(|argument| {
-            let long = argument.get_long().is_some_and(|long| {
-                word.strip_prefix("--").is_some_and(|typed| {
-                    typed == long
-                        || typed
-                            .split_once('=')
-                            .is_some_and(|(typed, _)| typed == long)
-                })
-            });
+            let long = argument
+                .get_long()
+                .is_some_and(|long| word.strip_prefix("--") == Some(long));
             let short = argument
                 .get_short()
                 .is_some_and(|short| !word.starts_with("--") && word[1..].starts_with(short));

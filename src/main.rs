@@ -75,7 +75,7 @@ fn dispatch(command: Command) -> Ending {
             let resolve = |inherited: &Inherited| RunConfig::resolve(&args, inherited);
             match inherited::resolved(&inherited, resolve) {
                 Ok(config) => run::run(config),
-                Err(outcome) => commands::refuse(&outcome),
+                Err(outcome) => run::refuse_typed(&args, &outcome),
             }
         }
         Command::Status(args) => commands::status::status(&args, &inherited),

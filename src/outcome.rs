@@ -124,6 +124,8 @@ pub enum Outcome {
     Usage(String),
     /// Settings or files are wrong.
     Configuration(String),
+    /// One of our own processes was killed before the command ran: which.
+    HelperKilled(&'static str),
     /// Something that must not happen.
     Defect(String),
 }
@@ -161,7 +163,7 @@ impl Outcome {
             Self::NotFound(_) => Ending::Status(127),
             Self::Usage(_) => Ending::Status(64),
             Self::Configuration(_) => Ending::Status(78),
-            Self::Defect(_) => Ending::Status(70),
+            Self::HelperKilled(_) | Self::Defect(_) => Ending::Status(70),
         }
     }
 
@@ -178,7 +180,9 @@ impl Outcome {
     pub fn not_started(program: &str, errno: i32) -> Self {
         let errno = Errno::from_raw(errno);
         if errno == Errno::ENOENT {
-            Self::NotFound(format!("{program}: command not found"))
+            Self::NotFound(format!(
+                "{program}: no such command, or its interpreter is missing"
+            ))
         } else {
             let why = errno.desc();
             Self::NotExecutable(format!("{program} cannot be executed: {why}"))
@@ -204,6 +208,7 @@ impl Outcome {
             Self::NotFound(_) => "not-found",
             Self::Usage(_) => "usage",
             Self::Configuration(_) => "configuration",
+            Self::HelperKilled(_) => "helper-killed",
             Self::Defect(_) => "defect",
         }
     }
@@ -223,13 +228,11 @@ impl Outcome {
         Some(match self {
             Self::Command(_) => return None,
             Self::Interrupted(signal) => {
-                format!(
-                    "{name}: stopped by signal {signal} before the command ran; the place in the queue was given back"
-                )
+                format!("{name}: stopped by signal {signal} before the command ran")
             }
             Self::FrontKilled => {
                 format!(
-                    "{name}: leasehold's front process was killed; the command was stopped and the lock given back"
+                    "{name}: leasehold's front process was killed, and the run was ended for it"
                 )
             }
             Self::Lost(loss) => format!(
@@ -243,9 +246,7 @@ impl Outcome {
                 format!("{name}: a newer token has come (--preempt); the command was stopped")
             }
             Self::MaxRuntime => {
-                format!(
-                    "{name}: --max-runtime was reached and the command was stopped; the lock is free"
-                )
+                format!("{name}: --max-runtime was reached and the command was stopped")
             }
             Self::Busy {
                 holder: Some(holder),
@@ -258,9 +259,10 @@ impl Outcome {
             }
             Self::Unavailable(why) => format!("{name}: {why}; the command was not run"),
             Self::Denied(why) => format!("{name}: {why}; the command was not run"),
-            Self::NotExecutable(why) | Self::NotFound(why) => {
-                format!("{name}: {why}; the lock was given back")
-            }
+            Self::NotExecutable(why) | Self::NotFound(why) => format!("{name}: {why}"),
+            Self::HelperKilled(who) => format!(
+                "{name}: leasehold's {who} process was killed before the command ran; its place in the queue frees itself within the TTL, then run it again"
+            ),
             Self::Usage(why) | Self::Configuration(why) => why.clone(),
             Self::Defect(why) => {
                 format!("{name}: a defect in leasehold: {why}; please report it")
@@ -316,7 +318,11 @@ pub const fn exit_status_table() -> &'static [ExitStatusRow] {
         row("78", "configuration", "no"),
         row("126", "the command cannot be executed", "no"),
         row("127", "the command was not found", "no"),
-        row("70", "a defect in leasehold", "unknown"),
+        row(
+            "70",
+            "a defect in leasehold, or its own processes were killed before the command ran",
+            "unknown",
+        ),
     ];
     ROWS
 }
@@ -371,6 +377,7 @@ mod tests {
             (Outcome::NotFound(String::new()), 127),
             (Outcome::Usage(String::new()), 64),
             (Outcome::Configuration(String::new()), 78),
+            (Outcome::HelperKilled("manager"), 70),
             (Outcome::Defect(String::new()), 70),
         ];
         for (outcome, status) in cases {

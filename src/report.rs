@@ -11,6 +11,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::outcome::{Ended, Loss, Outcome};
@@ -56,6 +57,28 @@ impl Report {
     /// The version written into [`Report::version`].
     pub const VERSION: u32 = 1;
 
+    /// The report of a run that was refused before it began.
+    pub fn not_run(lock: String, outcome: &Outcome, wall: Timestamp, message: String) -> Self {
+        Self {
+            version: Self::VERSION,
+            lock,
+            outcome: outcome.name(),
+            status: outcome.exit_status(),
+            ran: false,
+            command: None,
+            loss: None,
+            token: None,
+            lease: None,
+            cluster: None,
+            queued_at: wall.to_string(),
+            started_at: None,
+            ended_at: wall.to_string(),
+            waited_ms: 0,
+            held_ms: None,
+            message: Some(message),
+        }
+    }
+
     /// The name of the loss in an outcome.
     pub const fn loss_of(outcome: &Outcome) -> Option<&'static str> {
         match outcome {
@@ -79,6 +102,11 @@ impl ReportFile {
     pub fn check(path: &Path) -> io::Result<Self> {
         // The process changes its folder later on.
         let path = std::path::absolute(path)?;
+        if is_descriptor(&path) {
+            // Ours are not the caller's any more when the report is written.
+            let why = "it is a descriptor; name a file";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+        }
         if path.is_dir() {
             return Err(io::Error::from(io::ErrorKind::IsADirectory));
         }
@@ -106,8 +134,11 @@ impl ReportFile {
     pub fn write(&self, report: &Report) -> io::Result<()> {
         let mut json = serde_json::to_vec(report)?;
         json.push(b'\n');
-        if self.is_replaceable() && self.replace(&json).is_ok() {
-            return Ok(());
+        if self.is_replaceable() {
+            match self.replace(&json) {
+                Err(error) if is_not_the_way(&error) => {}
+                result => return result,
+            }
         }
         let mut file = self.in_place()?;
         // What is no regular file cannot be truncated, and need not be.
@@ -147,6 +178,31 @@ impl ReportFile {
             .custom_flags(libc::O_NONBLOCK)
             .open(&self.path)
     }
+}
+
+/// Whether a file can be written in place although it cannot be replaced: its folder is not ours to write, or
+/// it is a mount point (rename(2)).
+fn is_not_the_way(error: &io::Error) -> bool {
+    use io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem, ResourceBusy};
+    matches!(
+        error.kind(),
+        PermissionDenied | ReadOnlyFilesystem | ResourceBusy
+    )
+}
+
+/// Whether the path names one of the process's open descriptors (proc_pid_fd(5)).
+fn is_descriptor(path: &Path) -> bool {
+    let of_a_process = |path: &str| {
+        path.strip_prefix("/proc/")
+            .and_then(|rest| rest.split_once('/'))
+            .is_some_and(|(_, rest)| rest.starts_with("fd/"))
+    };
+    path.to_str().is_some_and(|path| {
+        let device = path.strip_prefix("/dev/").unwrap_or_default();
+        matches!(device, "stdin" | "stdout" | "stderr")
+            || device.starts_with("fd/")
+            || of_a_process(path)
+    })
 }
 
 #[cfg(test)]
@@ -224,5 +280,11 @@ mod tests {
         assert!(ReportFile::check(Path::new("/nonexistent/report")).is_err());
         assert!(ReportFile::check(Path::new("/")).is_err());
         assert!(ReportFile::check(Path::new("/dev/full/x")).is_err());
+        for descriptor in ["/dev/stdout", "/dev/stderr", "/dev/fd/5", "/proc/self/fd/1"] {
+            assert!(
+                ReportFile::check(Path::new(descriptor)).is_err(),
+                "{descriptor}"
+            );
+        }
     }
 }

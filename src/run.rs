@@ -7,16 +7,17 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::sync::mpsc;
 
+use crate::cli::RunArgs;
 use crate::clock::{self, Instant, Timer};
 use crate::config::RunConfig;
 use crate::environment::environment;
 use crate::outcome::{Ending, Loss, Outcome};
 use crate::process::{Invocation, Manager, ManagerDeath, abilities};
 use crate::report::{Report, ReportFile};
-use crate::service::etcd::Etcd;
+use crate::service::etcd::{Connection, Etcd};
 use crate::supervisor::{Action, Event, History, Supervisor};
-use crate::ui::Screen;
 use crate::ui::sentence::{self, Level};
+use crate::ui::{self, Screen, system_error};
 
 /// How long the manager lives on to revoke a lease that nothing hangs on any more.
 const FAREWELL: Duration = Duration::from_secs(2);
@@ -38,7 +39,10 @@ pub fn run(config: RunConfig) -> Ending {
     match crate::process::supervise(invocation, manage, manager_died) {
         Ok(ending) => ending,
         Err(error) => {
-            let why = format!("the processes around the command cannot be made: {error}");
+            let why = format!(
+                "the processes around the command cannot be made: {}",
+                system_error(&error)
+            );
             refuse(&config, &Outcome::Unavailable(why))
         }
     }
@@ -97,14 +101,39 @@ impl Began {
 fn checked_report(path: &Path) -> Result<ReportFile, Outcome> {
     ReportFile::check(path).map_err(|error| {
         Outcome::Usage(format!(
-            "the report {} cannot be written: {error}",
-            path.display()
+            "the report {} cannot be written: {}",
+            path.display(),
+            system_error(&error)
         ))
     })
 }
 
+/// An ending for what was typed or configured: it is said and reported like any other, so that no older
+/// report is taken for this run's.
+pub fn refuse_typed(args: &RunArgs, outcome: &Outcome) -> Ending {
+    let lock = args
+        .words
+        .first()
+        .map(|name| name.to_string_lossy().into_owned());
+    let lock = lock.unwrap_or_default();
+    let message = match outcome {
+        Outcome::Usage(why) | Outcome::Configuration(why) => why.clone(),
+        other => other.name().to_owned(),
+    };
+    ui::complain_as(args.log_format, outcome.name(), &lock, &message);
+    let file = args.report.as_deref().map(ReportFile::check);
+    if let Some(Ok(file)) = file {
+        let report = Report::not_run(lock, outcome, clock::wall(), message);
+        if let Err(error) = file.write(&report) {
+            let why = system_error(&error);
+            ui::complain(&format!("the report could not be written: {why}"));
+        }
+    }
+    outcome.ending()
+}
+
 /// An ending before anything began.
-pub fn refuse(config: &RunConfig, outcome: &Outcome) -> Ending {
+fn refuse(config: &RunConfig, outcome: &Outcome) -> Ending {
     Screen::new(config.wanted.name.clone(), config.talk).say_outcome(outcome);
     outcome.ending()
 }
@@ -119,17 +148,19 @@ fn manage(config: &RunConfig, report: Option<&ReportFile>, began: Began, manager
     let tasks = tokio::task::LocalSet::new();
     tasks.block_on(&runtime, async {
         let (events_in, events) = mpsc::unbounded_channel();
-        let connection = (&config.connection).into();
+        let connection = Connection::from(&config.connection);
         let looping = Loop {
             config,
             report,
             began,
             manager,
-            service: Etcd::new(connection, config.wanted.clone(), events_in),
+            service: Etcd::new(&connection, config.wanted.clone(), events_in),
             screen: Screen::new(config.wanted.name.clone(), config.talk),
         };
         looping.until_finished(events).await;
     });
+    // A name server that does not answer would hold up the end: that request cannot be taken back.
+    runtime.shutdown_background();
 }
 
 /// Everything that the event loop touches.
@@ -275,11 +306,17 @@ fn conclude(
             started_at: history.started_at.map(|at| began.wall_at(at)),
             ended_at: began.wall_at(now),
             waited_ms: admitted_at.unwrap_or(now).since(began.at).as_millis() as u64,
-            held_ms: admitted_at.map(|at| now.since(at).as_millis() as u64),
+            held_ms: admitted_at.map(|at| {
+                let until = history.empty_at.unwrap_or(now);
+                until.since(at).as_millis() as u64
+            }),
             message: outcome.sentence(name),
         };
         if let Err(error) = file.write(&report) {
-            let text = format!("{name}: the report could not be written: {error}");
+            let text = format!(
+                "{name}: the report could not be written: {}",
+                system_error(&error)
+            );
             screen.note(Level::Error, "report-not-written", &text);
         }
     }

@@ -11,7 +11,7 @@ use crate::clock;
 use crate::config::{self, Inherited};
 use crate::inherited::resolved_silently;
 use crate::outcome::Ending;
-use crate::service::{self, etcd};
+use crate::service::etcd;
 use crate::ui;
 
 /// How long somebody who pressed TAB may be kept waiting.
@@ -61,10 +61,11 @@ fn names_in_use(args: &ConnectionArgs, inherited: &Inherited) -> Option<String> 
         .enable_time()
         .build()
         .ok()?;
-    let asking = service::names(&connection, &settings.prefix, give_up_at);
-    let names = tokio::task::LocalSet::new()
-        .block_on(&runtime, asking)
-        .ok()?;
+    let asking = etcd::names(&connection, &settings.prefix, give_up_at);
+    let names = tokio::task::LocalSet::new().block_on(&runtime, asking);
+    // A name server that does not answer would hold up the end: that request cannot be taken back.
+    runtime.shutdown_background();
+    let names = names.ok()?;
     Some(names.iter().map(|name| format!("{name}\n")).collect())
 }
 

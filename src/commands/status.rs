@@ -50,18 +50,21 @@ fn inspected(args: &StatusArgs, inherited: &Inherited) -> Result<Inspection, Out
         .map_err(|error| Outcome::Unavailable(format!("no event loop: {error}")))?;
     let inspecting = inspect(&connection, &settings.prefix, &args.name, give_up_at);
     let tasks = tokio::task::LocalSet::new();
-    tasks
-        .block_on(&runtime, inspecting)
-        .map_err(|trouble| match trouble.kind {
-            TroubleKind::Denied => Outcome::Denied(trouble.detail),
-            TroubleKind::Unreachable | TroubleKind::Refused => Outcome::Unavailable(trouble.detail),
-        })
+    let inspected = tasks.block_on(&runtime, inspecting);
+    // A name server that does not answer would hold up the end: that request cannot be taken back.
+    runtime.shutdown_background();
+    inspected.map_err(|trouble| match trouble.kind {
+        TroubleKind::Denied => Outcome::Denied(trouble.detail),
+        TroubleKind::Misconfigured => Outcome::Configuration(trouble.detail),
+        TroubleKind::Unreachable | TroubleKind::Refused => Outcome::Unavailable(trouble.detail),
+    })
 }
 
 /// The status says whether the lock is held only with `-q`: without it, showing is all that was asked for.
 fn show(args: &StatusArgs, inspection: &Inspection) -> Ending {
     if args.quiet {
-        let held = !inspection.entries.is_empty();
+        // As `run -n` sees it: a vanished holder's lock delay is no freedom.
+        let held = !inspection.entries.is_empty() || !inspection.vanished.is_empty();
         return Ending::Status(if held { BUSY_STATUS } else { 0 });
     }
     let text = if args.json {

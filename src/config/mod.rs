@@ -32,7 +32,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::cli::{LogFormat, RunArgs};
-use crate::lock::entry::Entry;
+use crate::lock::entry::{Entry, TEXT_CHARACTERS_MAX};
 use crate::outcome::Outcome;
 use crate::service::Wanted;
 use crate::supervisor::Plan;
@@ -50,6 +50,8 @@ pub struct Talk {
     pub quiet: bool,
     /// `-v`.
     pub verbose: bool,
+    /// A busy lock is no failure here: `-E 0`.
+    pub skip_is_chosen: bool,
 }
 
 /// Everything that `leasehold run` runs on.
@@ -83,6 +85,10 @@ impl RunConfig {
         let layers = Layers::gather(&typed, Some(&name), inherited)?;
         let settings = RunSettings::resolve(&layers)?;
         let connection = connection::resolve(&layers)?;
+        if settings.reason.chars().count() > TEXT_CHARACTERS_MAX {
+            let why = format!("--reason has more than {TEXT_CHARACTERS_MAX} characters");
+            return Err(Outcome::Usage(why).into());
+        }
         let program = program_name(&argv);
         let plan = Plan {
             program: argv[0].to_string_lossy().into_owned(),
@@ -127,6 +133,7 @@ impl RunConfig {
                 format: args.log_format,
                 quiet: args.quiet,
                 verbose: args.verbose,
+                skip_is_chosen: settings.conflict_status == 0,
             },
         })
     }

@@ -53,6 +53,8 @@ pub fn delete(args: &DeleteArgs, inherited: &Inherited) -> Ending {
 fn end(result: Result<Option<Outcome>, Outcome>, quiet: bool) -> Ending {
     match result {
         Ok(None) => Ending::Status(0),
+        // Ctrl-C where a password was asked for.
+        Err(outcome @ Outcome::Interrupted(_)) => outcome.ending(),
         Ok(Some(outcome)) | Err(outcome) => {
             match &outcome {
                 Outcome::Stale(_) if quiet => {}
@@ -97,17 +99,16 @@ impl Fence {
         let settings = resolved(inherited, |inherited| {
             config::connection(connection, inherited)
         })?;
-        let urls = settings.endpoints.iter().map(|e| e.url().to_owned());
         Ok(Self {
             claim: Claim {
                 cluster: sequencer.cluster,
                 token: sequencer.token,
+                lease: sequencer.lease,
                 keys: sequencer.keys(&settings.prefix),
+                mark: sequencer.mark(&settings.prefix),
             },
             sequencer,
-            connection: Connection {
-                endpoints: urls.collect(),
-            },
+            connection: Connection::from(&settings),
             connect_timeout: settings.connect_timeout,
             prefix: settings.prefix,
         })
@@ -161,6 +162,7 @@ impl Fence {
                 let why = format!("{names}: {}{nothing}", trouble.detail);
                 match trouble.kind {
                     TroubleKind::Denied => Outcome::Denied(why),
+                    TroubleKind::Misconfigured => Outcome::Configuration(why),
                     TroubleKind::Unreachable | TroubleKind::Refused => Outcome::Unavailable(why),
                 }
             }
@@ -183,7 +185,12 @@ fn block_on(work: impl Future<Output = Fenced>) -> Fenced {
         .enable_time()
         .build();
     match runtime {
-        Ok(runtime) => tokio::task::LocalSet::new().block_on(&runtime, work),
+        Ok(runtime) => {
+            let done = tokio::task::LocalSet::new().block_on(&runtime, work);
+            // A name server that does not answer would hold up the end: that request cannot be taken back.
+            runtime.shutdown_background();
+            done
+        }
         Err(error) => Fenced::NotDone(Trouble {
             kind: TroubleKind::Refused,
             detail: format!("no event loop: {error}"),

@@ -17,7 +17,7 @@ const VERSION: u32 = 1;
 const VALUE_BYTES_MAX: usize = 64 * 1024;
 
 /// What is kept of a text from another host, in characters.
-const TEXT_CHARACTERS_MAX: usize = 200;
+pub const TEXT_CHARACTERS_MAX: usize = 200;
 
 /// The longest lock delay that a stored value can impose on a successor.
 pub const LOCK_DELAY_MAX: Duration = Duration::from_secs(300);

@@ -100,6 +100,11 @@ impl Sequencer {
             .map(|name| prefix.entry(name, self.lease))
             .collect()
     }
+
+    /// The key of the holder's own mark: beside its first lock, whichever others there are.
+    pub fn mark(&self, prefix: &Prefix) -> String {
+        prefix.fence_mark(&self.names[0], self.lease)
+    }
 }
 
 impl fmt::Display for Sequencer {

@@ -54,31 +54,3 @@ pub struct InspectedEntry {
     /// What it says about itself, where it is ours.
     pub entry: Option<Entry>,
 }
-
-/// The one place where the settings become what the etcd client needs.
-impl From<&crate::config::Connection> for etcd::Connection {
-    fn from(settings: &crate::config::Connection) -> Self {
-        let endpoints = settings.endpoints.iter();
-        Self {
-            endpoints: endpoints
-                .map(|endpoint| endpoint.url().to_owned())
-                .collect(),
-        }
-    }
-}
-
-/// The names of all locks that somebody holds or waits for: a placeholder until the etcd service has it.
-///
-/// # Errors
-/// What stood in the way.
-#[expect(
-    clippy::unused_async,
-    reason = "the etcd service's own function takes its place"
-)]
-pub async fn names(
-    _connection: &etcd::Connection,
-    _prefix: &Prefix,
-    _give_up_at: crate::clock::Instant,
-) -> Result<Vec<LockName>, crate::supervisor::Trouble> {
-    Ok(Vec::new())
-}

@@ -73,7 +73,7 @@ pub enum Message {
     PlaceGivenUp,
     /// The lock is ours (only with `-v`).
     Acquired,
-    /// The lease could not be renewed at the first attempt; it is tried again until the instant.
+    /// The lease could not be renewed at the first attempt; it is tried again.
     RenewalFailing(Trouble),
     /// The lock is lost, and the command runs on without it: `--on-loss warn`.
     RunningOn(Loss),

@@ -32,7 +32,12 @@ pub enum Event {
         read_revision: i64,
     },
     /// Asked not to wait, and somebody holds the lock: nothing of ours is in the queue.
-    Busy(Queue),
+    Busy {
+        /// The queue.
+        queue: Queue,
+        /// Whose queue it is.
+        cluster: ClusterId,
+    },
     /// The attempt to enqueue ended without a place: final, or its time was up.
     NotEnqueued(Trouble),
 
@@ -176,4 +181,6 @@ pub enum TroubleKind {
     Refused,
     /// The service does not accept who we are or what we may do.
     Denied,
+    /// Settings or files cannot be used: somebody has to change them.
+    Misconfigured,
 }

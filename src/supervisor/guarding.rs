@@ -189,6 +189,7 @@ impl Supervisor {
             | Phase::Stopping { outcome, .. }
             | Phase::Killing { outcome, .. } => {
                 let outcome = self.ending(outcome.clone());
+                self.history.empty_at = Some(now);
                 self.release(now, After::Finish(outcome));
             }
             _ => {}

@@ -95,6 +95,8 @@ pub struct History {
     pub ended_at: Option<Instant>,
     /// How it ended.
     pub command: Option<Ended>,
+    /// When no process of its tree was left.
+    pub empty_at: Option<Instant>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -228,7 +230,7 @@ impl Supervisor {
             Event::Enqueued { .. }
             | Event::Waiting(_)
             | Event::Admitted { .. }
-            | Event::Busy(_)
+            | Event::Busy { .. }
             | Event::NotEnqueued(_)
             | Event::FrontReady => self.on_queue(now, event),
             Event::Started | Event::NotStarted(_) | Event::Ended(_) | Event::Empty => {
@@ -321,9 +323,7 @@ impl Supervisor {
             Phase::Enqueueing { .. } | Phase::Waiting | Phase::Parked | Phase::Preparing { .. } => {
                 let outcome = match front {
                     true => Outcome::FrontKilled,
-                    false => Outcome::Defect(
-                        "the witness process died before the command ran".to_owned(),
-                    ),
+                    false => Outcome::HelperKilled("witness"),
                 };
                 self.release(now, After::Finish(outcome));
             }

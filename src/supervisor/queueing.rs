@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::clock::Instant;
 use crate::lock::lease::{self, Lease};
+use crate::lock::token::ClusterId;
 use crate::outcome::Outcome;
 use crate::supervisor::{
     ANSWER_SLACK, Action, After, Event, Front, Message, Phase, Place, Queue, Supervisor, Trouble,
@@ -119,8 +120,11 @@ impl Supervisor {
             ) => {
                 self.on_enqueued(now, place, sent_at, ttl);
             }
-            (Event::Busy(queue), Phase::Enqueueing { .. }) => {
-                let outcome = self.busy(Some(&queue));
+            (Event::Busy { queue, cluster }, Phase::Enqueueing { .. }) => {
+                let outcome = match self.is_enclosing(cluster) {
+                    true => self.held_by_enclosing(),
+                    false => self.busy(Some(&queue)),
+                };
                 self.renewal.cease();
                 self.finish(outcome);
             }
@@ -154,16 +158,13 @@ impl Supervisor {
 
     fn on_enqueued(&mut self, now: Instant, place: Place, sent_at: Instant, ttl: Duration) {
         self.reachable();
-        let this_lock = format!("{}:{}", place.cluster, self.plan.lock_path);
+        let enclosing = self.is_enclosing(place.cluster);
         self.history.place = Some(place);
         self.phase = Phase::Waiting;
         self.believe(sent_at, ttl);
-        if self.plan.enclosing.contains(&this_lock) {
-            let sentence = format!(
-                "{} is held by an enclosing leasehold run: waiting for it here would never end; take it once, outside",
-                self.plan.lock_path
-            );
-            self.release(now, After::Finish(Outcome::Usage(sentence)));
+        if enclosing {
+            let outcome = self.held_by_enclosing();
+            self.release(now, After::Finish(outcome));
         } else if lease::check(ttl.min(lease::TTL_MAX), self.plan.kill_after).is_err() {
             let detail = format!(
                 "the lock service granted a lease of only {ttl:?}, which --kill-after {:?} does not fit",
@@ -173,13 +174,29 @@ impl Supervisor {
         }
     }
 
+    /// Whether an enclosing run holds this lock of this cluster: it would be waited for until the end of time.
+    fn is_enclosing(&self, cluster: ClusterId) -> bool {
+        let this_lock = format!("{cluster}:{}", self.plan.lock_path);
+        self.plan.enclosing.contains(&this_lock)
+    }
+
+    fn held_by_enclosing(&self) -> Outcome {
+        Outcome::Usage(format!(
+            "{} is held by an enclosing leasehold run: waiting for it here would never end; take it once, outside",
+            self.plan.lock_path
+        ))
+    }
+
     fn on_not_enqueued(&mut self, now: Instant, trouble: Trouble) {
         let outcome = match trouble.kind {
             TroubleKind::Denied => Outcome::Denied(trouble.detail),
+            TroubleKind::Misconfigured => Outcome::Configuration(trouble.detail),
             TroubleKind::Unreachable | TroubleKind::Refused => Outcome::Unavailable(trouble.detail),
         };
         match trouble.kind {
-            TroubleKind::Unreachable => self.release_or_finish(now, outcome),
+            TroubleKind::Unreachable | TroubleKind::Misconfigured => {
+                self.release_or_finish(now, outcome);
+            }
             // It answered, so there may be a lease to give back.
             TroubleKind::Refused | TroubleKind::Denied => self.release(now, After::Finish(outcome)),
         }

@@ -1,7 +1,7 @@
 //! When the lease is renewed: first at a quarter of the TTL, then again and again until it succeeds.
 //!
 //! The supervisor sends one attempt at a time, each with its own deadline, so that a member that does not
-//! answer costs an eighth of the TTL at most and never the lease.
+//! answer costs a quarter of the TTL at most and never the lease.
 
 use std::time::Duration;
 
@@ -30,9 +30,10 @@ impl Renewal {
     }
 }
 
-/// How long one attempt may take.
+/// How long one attempt may take: a first one needs three round trips, and the service tries several members
+/// within it.
 fn attempt_timeout(ttl: Duration) -> Duration {
-    (ttl / 8).clamp(Duration::from_millis(250), Duration::from_secs(5))
+    (ttl / 4).clamp(Duration::from_millis(250), Duration::from_secs(5))
 }
 
 /// How long to wait after a failed attempt: long enough not to hammer a cluster in trouble.

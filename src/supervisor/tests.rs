@@ -61,6 +61,13 @@ fn queue(ahead: usize) -> Queue {
     }
 }
 
+fn busy() -> Event {
+    Event::Busy {
+        queue: queue(1),
+        cluster: ClusterId(0xc),
+    }
+}
+
 fn trouble(kind: TroubleKind) -> Trouble {
     Trouble {
         kind,
@@ -257,7 +264,7 @@ fn a_busy_lock_ends_a_run_that_does_not_wait() {
         conflict_status: 3,
         ..plan()
     });
-    world.event(Event::Busy(queue(1)));
+    world.event(busy());
     assert_eq!(world.finished.map(|outcome| outcome.exit_status()), Some(3));
 }
 
@@ -298,7 +305,11 @@ fn the_wait_goes_on_counting_when_the_place_is_lost() {
 
 #[test]
 fn a_service_that_refuses_or_stays_away_ends_the_attempt() {
-    for (kind, status) in [(TroubleKind::Denied, 77), (TroubleKind::Refused, 69)] {
+    for (kind, status) in [
+        (TroubleKind::Denied, 77),
+        (TroubleKind::Refused, 69),
+        (TroubleKind::Misconfigured, 78),
+    ] {
         let mut world = World::new(plan());
         world.event(Event::NotEnqueued(trouble(kind)));
         assert_eq!(world.over_with().exit_status(), status);
@@ -652,6 +663,16 @@ fn a_lock_held_by_an_enclosing_run_is_refused() {
     });
     world.enqueued();
     assert_eq!(world.over_with().exit_status(), 64);
+    let enclosing = vec!["c:/leasehold/job".to_owned()];
+    let mut world = World::new(Plan {
+        enclosing,
+        ..plan()
+    });
+    world.event(busy());
+    assert_eq!(
+        world.finished.map(|outcome| outcome.exit_status()),
+        Some(64)
+    );
     // The same name in another cluster is another lock.
     let enclosing = vec!["d:/leasehold/job".to_owned()];
     let mut world = World::new(Plan {
@@ -691,7 +712,7 @@ fn every_event(now: Instant) -> Vec<Event> {
         },
         Event::Waiting(queue(1)),
         Event::Admitted { read_revision: 40 },
-        Event::Busy(queue(1)),
+        busy(),
         Event::NotEnqueued(trouble(TroubleKind::Unreachable)),
         Event::NotEnqueued(trouble(TroubleKind::Denied)),
         Event::Renewed {
@@ -770,7 +791,7 @@ const PHASES: &[Setup] = &[
         world.event(Event::Empty);
     }),
     ("done", |world| {
-        world.event(Event::Busy(queue(1)));
+        world.event(busy());
     }),
 ];
 

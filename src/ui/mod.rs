@@ -104,10 +104,17 @@ impl Screen {
         }
     }
 
-    const fn is_silent(&self, level: Level, waiting: bool) -> bool {
+    fn is_silent(&self, level: Level, waiting: bool) -> bool {
         match level {
             Level::Debug => !self.talk.verbose,
-            Level::Info => waiting && self.talk.quiet,
+            // A line on a terminal goes away again; one that cron mails does not.
+            Level::Info if waiting => {
+                self.talk.quiet
+                    || (self.talk.skip_is_chosen
+                        && !self.talk.verbose
+                        && !WaitingLine::can_be_drawn())
+            }
+            Level::Info => false,
             Level::Warning | Level::Error => false,
         }
     }
@@ -116,21 +123,33 @@ impl Screen {
         self.hide_waiting();
         let line = match self.talk.format {
             LogFormat::Text => format!("leasehold: {text}"),
-            LogFormat::Json => {
-                let line = json!({
-                    "time": clock::wall().to_string(),
-                    "level": level.name(),
-                    "event": event,
-                    "lock": self.name.as_str(),
-                    "message": text,
-                });
-                line.to_string()
-            }
+            LogFormat::Json => json_line(level, event, self.name.as_str(), text),
         };
         // Whoever did not read the last line in time is not waited for again.
         let patience_ms = if self.unread { 0 } else { PATIENCE_MS };
         self.unread = !write_line(&line, patience_ms);
     }
+}
+
+/// Says how a run ended that was never set up: its lock's name is whatever was typed.
+pub fn complain_as(format: LogFormat, event: &str, lock: &str, text: &str) {
+    match format {
+        LogFormat::Text => complain(text),
+        LogFormat::Json => {
+            write_line(&json_line(Level::Error, event, lock, text), PATIENCE_MS);
+        }
+    }
+}
+
+fn json_line(level: Level, event: &str, lock: &str, text: &str) -> String {
+    let line = json!({
+        "time": clock::wall().to_string(),
+        "level": level.name(),
+        "event": event,
+        "lock": lock,
+        "message": text,
+    });
+    line.to_string()
 }
 
 /// Says something where no run is set up.
@@ -167,12 +186,19 @@ fn stderr() -> std::io::Stderr {
     std::io::stderr()
 }
 
-/// The system's reason, without Rust's "(os error 13)".
+/// The system's reason, without Rust's "(os error 13)" and without the names of our temporary files.
 pub fn system_error(error: &std::io::Error) -> String {
-    match error.raw_os_error() {
-        Some(number) => nix::errno::Errno::from_raw(number).desc().to_owned(),
-        None => error.to_string(),
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        let number = error
+            .downcast_ref::<std::io::Error>()
+            .and_then(std::io::Error::raw_os_error);
+        if let Some(number) = number {
+            return nix::errno::Errno::from_raw(number).desc().to_owned();
+        }
+        cause = error.source();
     }
+    error.to_string()
 }
 
 /// Writes a subcommand's result, and says how the program ends for it.

@@ -98,7 +98,7 @@ fn the_command_ends_as_it_would_without() {
         .command(["nonexistent-command"])
         .output()
         .assert_status(127)
-        .assert_stderr_has(["nonexistent-command: command not found"]);
+        .assert_stderr_has(["nonexistent-command: no such command"]);
     let not_executable = machine.path("state");
     machine
         .run("1")

@@ -261,3 +261,36 @@ fn expect(report: &Value, outcome: &str, status: i32, ran: bool) {
     assert_eq!(report["status"], status, "{report}");
     assert_eq!(report["ran"], ran, "{report}");
 }
+
+#[test]
+fn a_refusal_replaces_the_report_of_an_earlier_run() {
+    let etcd = Etcd::start();
+    let (_folder, path) = report_path();
+    etcd.run("job")
+        .report(&path)
+        .shell("true")
+        .output()
+        .assert_status(0);
+    etcd.run("job")
+        .report(&path)
+        .arguments(["--ttl", "1"])
+        .shell("true")
+        .output()
+        .assert_status(64);
+    expect(&read(&path), "usage", 64, false);
+}
+
+#[test]
+fn a_report_into_a_descriptor_is_refused_before_the_command_runs() {
+    let etcd = Etcd::start();
+    for descriptor in ["/dev/stdout", "/dev/fd/2", "/proc/self/fd/1"] {
+        etcd.run("job")
+            .report(Path::new(descriptor))
+            .shell("echo ran")
+            .output()
+            .assert_status(64)
+            .assert_stdout("")
+            .assert_stderr_has(["name a file"]);
+    }
+    etcd.store().assert_clean();
+}

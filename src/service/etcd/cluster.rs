@@ -1,29 +1,42 @@
 //! The members of one cluster: which of them to ask, and for how long.
 //!
-//! Every request of this folder can be repeated: it does the same once or twice. So a request that was not
-//! answered is sent again, to the next member, until its time is up.
+//! - Every request of this folder can be repeated: it does the same once or twice. So a request that was not
+//!   answered is sent again, to the next member, until its time is up; and one that is not answered *yet* is sent
+//!   to a second and third member after a few times what answers usually take. The first good answer counts.
+//! - At the start all members are met at once, and the first to answer is the one that is used: it is alive, near
+//!   and not busy. The others are given a moment to say that they are of another cluster.
 
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use etcd_client::{Client, Error, ResponseHeader, Txn, TxnResponse};
+use etcd_client::{Client, Error, Txn, TxnResponse};
+use tokio::sync::watch;
 
-use super::deadline::reached;
-use super::member::Member;
+use super::Connection;
+use super::deadline::{reached, within};
+use super::hedge::{Ended, Hedge};
+use super::login::Login;
+use super::member::{Common, Member};
+use super::pace::Pace;
+use super::race::Race;
+use super::tls::Tls;
 use super::trouble::{Failure, Sign};
 use crate::clock::{self, Instant};
-use crate::lock::token::ClusterId;
 
-/// How long the first attempt may take; each further round over the members gets twice as much, so that a
-/// dead member costs a second and a slow cluster is not hammered.
-const FIRST_ATTEMPT: Duration = Duration::from_secs(1);
+/// How long the other members are waited for at the start when the first has answered: what a frozen one costs.
+const COMPARING: Duration = Duration::from_millis(300);
 
-/// The pause after a failed attempt; it doubles up to [`PAUSE_MAX`].
-const PAUSE_MIN: Duration = Duration::from_millis(50);
+/// How often a request is repeated because the login was forgotten: once is the rule, and a change of users
+/// while it goes on may be in the way of that.
+const LOGINS_MAX: usize = 3;
 
-/// The longest pause between attempts.
-const PAUSE_MAX: Duration = Duration::from_secs(1);
+/// The pause before a login is tried again at members that cannot be reached; it doubles up to
+/// [`LOGIN_PAUSE_MAX`].
+const LOGIN_PAUSE_MIN: Duration = Duration::from_millis(50);
+
+/// The longest pause.
+const LOGIN_PAUSE_MAX: Duration = Duration::from_secs(1);
 
 /// The largest answer that is read. A queue's keys are some hundred bytes each, but the values and the number
 /// of keys below a lock are other people's; etcd itself takes requests up to 1.5 MiB.
@@ -32,104 +45,346 @@ const ANSWER_BYTES_MAX: usize = 64 << 20;
 /// The members of one cluster.
 pub struct Cluster {
     members: Vec<Member>,
+    common: Arc<Common>,
+    /// What is asked for, for whoever may not.
+    keys: String,
     preferred: AtomicUsize,
-    failures: AtomicUsize,
-    id: OnceLock<ClusterId>,
+    failures: watch::Sender<usize>,
+    pace: Mutex<Pace>,
+    unusable: Option<Failure>,
 }
 
 impl Cluster {
-    /// The cluster behind these endpoints; nothing is sent yet.
-    pub fn new(endpoints: &[String]) -> Self {
-        Self {
-            members: endpoints
-                .iter()
-                .map(|endpoint| Member::new(endpoint))
-                .collect(),
-            preferred: AtomicUsize::new(0),
-            failures: AtomicUsize::new(0),
+    /// The cluster behind these endpoints; nothing is sent yet. `keys` names what will be asked for.
+    pub fn new(connection: &Connection, keys: String) -> Self {
+        let (tls, unusable) = match connection.endpoints.iter().any(|e| e.is_tls()) {
+            true => match Tls::new(&connection.tls) {
+                Ok(tls) => (Some(tls), None),
+                Err(failure) => (None, Some(failure)),
+            },
+            false => (None, None),
+        };
+        let common = Arc::new(Common {
+            tls,
+            login: connection.login.as_ref().map(Login::new),
             id: OnceLock::new(),
+            has_several: connection.endpoints.len() > 1,
+        });
+        let endpoints = connection.endpoints.iter();
+        let members: Result<Vec<Member>, Failure> = endpoints
+            .map(|endpoint| Member::new(endpoint, &common))
+            .collect();
+        let (members, unusable) = match (members, unusable) {
+            (Ok(members), None) => (members, None),
+            (Err(failure), _) | (_, Some(failure)) => (Vec::new(), Some(failure)),
+        };
+        Self {
+            members,
+            common,
+            keys,
+            preferred: AtomicUsize::new(0),
+            failures: watch::Sender::new(0),
+            pace: Mutex::default(),
+            unusable,
         }
     }
 
-    /// The member to ask first.
-    pub fn member(&self) -> Result<&Member, Failure> {
-        let preferred = self.preferred.load(Ordering::Relaxed);
-        self.members
-            .get(preferred % self.members.len().max(1))
-            .ok_or_else(|| Failure::refused("no endpoint of etcd is given".to_owned()))
+    /// Asks another member first from now on, where there is one that can be trusted.
+    pub fn prefer_next(&self) {
+        let next = self.preferred.load(Ordering::Relaxed) + 1;
+        let order = self.order(next);
+        self.prefer(order.first().copied().unwrap_or(0));
     }
 
-    /// Asks another member from now on, where there is one.
-    pub fn prefer_next(&self) {
-        self.preferred.fetch_add(1, Ordering::Relaxed);
+    fn prefer(&self, index: usize) {
+        self.preferred.store(index, Ordering::Relaxed);
+    }
+
+    /// All members, those first that can be trusted.
+    fn order(&self, first: usize) -> Vec<usize> {
+        let count = self.members.len();
+        let now = clock::now();
+        let mut order: Vec<usize> = (0..count).map(|step| (first + step) % count).collect();
+        order.sort_by_key(|index| self.members[*index].is_distrusted(now));
+        order
     }
 
     /// How many attempts have failed so far: where it grows, an open stream may be dead without a word.
     pub fn failures(&self) -> usize {
-        self.failures.load(Ordering::Relaxed)
+        *self.failures.borrow()
     }
 
-    /// Makes sure that there is a connection.
+    /// Waits until there are others than the `known` failures.
+    pub async fn failed_since(&self, known: usize) {
+        let mut failures = self.failures.subscribe();
+        // It cannot be closed: its sender is ours.
+        let _ = failures.wait_for(|failures| *failures != known).await;
+    }
+
+    /// Meets the members, and has one to ask.
     pub async fn connect(&self, give_up_at: Instant) -> Result<(), Failure> {
-        self.call(give_up_at, |_| async { Ok(()) }).await
+        if self.common.has_several && self.meet_all(give_up_at).await? {
+            return Ok(());
+        }
+        self.hedged(None, give_up_at, |_, member, ends| member.connect(ends))
+            .await
+    }
+
+    /// Whether a member was met in time.
+    async fn meet_all(&self, give_up_at: Instant) -> Result<bool, Failure> {
+        let started_at = clock::now();
+        let mut meeting = Race::new();
+        for (index, member) in self.members.iter().enumerate() {
+            meeting.enter(async move { (index, member.connect(give_up_at).await) });
+        }
+        let mut missing: Vec<usize> = (0..self.members.len()).collect();
+        let mut wait_until = give_up_at.min(started_at + COMPARING);
+        let mut met = false;
+        while let false = meeting.is_empty()
+            && let Some((index, answer)) = within(wait_until, meeting.next()).await
+        {
+            missing.retain(|other| *other != index);
+            match answer {
+                Ok(()) if !met => {
+                    met = true;
+                    self.prefer(index);
+                    let now = clock::now();
+                    self.learn(now.since(started_at));
+                    wait_until = give_up_at.min(now + COMPARING);
+                }
+                Ok(()) => {}
+                Err(failure) if failure.sign == Sign::AnotherCluster => return Err(failure),
+                Err(_) => self.members[index].trust(false),
+            }
+        }
+        if met {
+            for index in missing {
+                self.members[index].trust(false);
+            }
+        }
+        Ok(met)
     }
 
     /// Sends a request, that can be repeated, until it is answered.
     pub async fn call<T, Answer>(
         &self,
         give_up_at: Instant,
-        request: impl Fn(Client) -> Answer,
+        request: impl Fn(Client) -> Answer + Sync,
     ) -> Result<T, Failure>
     where
-        Answer: Future<Output = Result<T, Error>>,
+        Answer: Future<Output = Result<T, Error>> + Send,
+        T: Send,
     {
-        let asked_at = clock::now();
-        let mut attempt = 0;
-        let mut pause = PAUSE_MIN;
+        let request = &request;
+        self.through_any(None, give_up_at, |_, member, ends| {
+            member.call(ends, request)
+        })
+        .await
+    }
+
+    /// Makes attempts through members until one succeeds: `attempt` is told which member it is, and until when
+    /// to try. `first` is the member to begin with.
+    pub async fn through_any<'a, T, Attempt>(
+        &'a self,
+        first: Option<usize>,
+        give_up_at: Instant,
+        attempt: impl Fn(usize, &'a Member, Instant) -> Attempt,
+    ) -> Result<T, Failure>
+    where
+        Attempt: Future<Output = Result<T, Failure>> + Send + 'a,
+        T: Send + 'a,
+    {
+        if let Some(failure) = &self.unusable {
+            return Err(failure.clone());
+        }
+        let mut logins = 0;
         let mut ambiguous = false;
         loop {
-            let round = attempt / self.members.len().max(1);
-            let patience = FIRST_ATTEMPT * 2_u32.pow(round.min(6) as u32);
-            let attempt_ends = give_up_at.min(clock::now() + patience);
-            let member = self.member()?;
-            let mut failure = match member.call(attempt_ends, &request).await {
-                Ok(answer) => return Ok(answer),
-                Err(failure) => failure,
-            };
-            failure.after_ambiguity = ambiguous;
-            ambiguous |= failure.sign == Sign::Ambiguous;
-            if !failure.may_pass() {
-                return Err(failure);
+            let seen = self.log_in_first(give_up_at).await?;
+            let result = self.hedged(first, give_up_at, &attempt).await;
+            match (result, &self.common.login) {
+                (Err(failure), Some(login))
+                    if failure.sign == Sign::TokenRejected && logins < LOGINS_MAX =>
+                {
+                    logins += 1;
+                    ambiguous |= failure.after_ambiguity;
+                    self.log_in(login, seen, give_up_at).await?;
+                }
+                (Err(failure), _) if ambiguous => {
+                    return Err(self.explained(failure.with_effect()));
+                }
+                (result, _) => return result.map_err(|failure| self.explained(failure)),
             }
-            self.failures.fetch_add(1, Ordering::Relaxed);
-            self.prefer_next();
+        }
+    }
+
+    fn explained(&self, failure: Failure) -> Failure {
+        match (&failure.sign, &self.common.login) {
+            (Sign::NotPermitted, Some(login)) => failure.naming(&login.user, &self.keys),
+            (Sign::NotPermitted, None) => failure.naming("we", &self.keys),
+            _ => failure,
+        }
+    }
+
+    /// Which token requests carry by now.
+    async fn log_in_first(&self, give_up_at: Instant) -> Result<u64, Failure> {
+        let Some(login) = &self.common.login else {
+            return Ok(0);
+        };
+        match login.token.number() {
+            0 => self.log_in(login, 0, give_up_at).await,
+            number => Ok(number),
+        }
+    }
+
+    /// Gets a token that is newer than the one `seen`.
+    async fn log_in(&self, login: &Login, seen: u64, give_up_at: Instant) -> Result<u64, Failure> {
+        let started_at = clock::now();
+        let gate = within(give_up_at, login.gate.lock()).await;
+        if login.token.number() != seen {
+            return Ok(login.token.number());
+        }
+        let mut pause = LOGIN_PAUSE_MIN;
+        loop {
+            let mut failures = Vec::new();
+            // Never two at a time: hashing is what makes a cluster slow when many start.
+            for index in self.order(self.preferred.load(Ordering::Relaxed)) {
+                match self.log_in_through(index, login, give_up_at).await {
+                    Ok(()) => return Ok(login.token.number()),
+                    Err(failure) if !failure.may_pass() => return Err(failure),
+                    Err(failure) => {
+                        let waited = clock::now().since(started_at);
+                        failures.push(failure.over(self.members[index].address(), waited));
+                    }
+                }
+            }
             let now = clock::now();
-            let remaining = give_up_at.since(now);
-            if remaining < PAUSE_MIN {
-                // The last attempt may have been a short one: what people need is the whole time.
-                return Err(failure.over(member.address(), now.since(asked_at)));
+            let is_lasting = failures.iter().all(|failure| failure.lasting);
+            if is_lasting || give_up_at.since(now) < LOGIN_PAUSE_MIN {
+                drop(gate);
+                return Err(Failure::of_all(failures).before_request());
             }
-            // At the end of the time too there is a last attempt.
-            reached(now + pause.min(remaining / 2)).await;
-            attempt += 1;
-            pause = (pause * 2).min(PAUSE_MAX);
+            reached(give_up_at.min(now + pause)).await;
+            pause = (pause * 2).min(LOGIN_PAUSE_MAX);
+        }
+    }
+
+    async fn log_in_through(
+        &self,
+        index: usize,
+        login: &Login,
+        give_up_at: Instant,
+    ) -> Result<(), Failure> {
+        match self.members[index].authenticate(login, give_up_at).await {
+            Ok(()) => {
+                self.prefer(index);
+                Ok(())
+            }
+            Err(failure) if failure.sign == Sign::NoUsers => {
+                login.token.renew(None);
+                Ok(())
+            }
+            Err(failure) => {
+                if failure.may_pass() {
+                    self.distrust(index);
+                }
+                Err(failure)
+            }
+        }
+    }
+
+    async fn hedged<'a, T, Attempt>(
+        &'a self,
+        first: Option<usize>,
+        give_up_at: Instant,
+        attempt: impl Fn(usize, &'a Member, Instant) -> Attempt,
+    ) -> Result<T, Failure>
+    where
+        Attempt: Future<Output = Result<T, Failure>> + Send + 'a,
+        T: Send + 'a,
+    {
+        if let Some(failure) = &self.unusable {
+            return Err(failure.clone());
+        }
+        let first = first.unwrap_or_else(|| self.preferred.load(Ordering::Relaxed));
+        let mut hedge = Hedge::new(self.order(first), give_up_at);
+        loop {
+            if let Some((turn, ends)) = hedge.due() {
+                let overdue_after = self.overdue_after(hedge.remaining());
+                let member = &self.members[turn.member];
+                hedge.start(turn, overdue_after, attempt(turn.member, member, ends));
+            }
+            let Some(Ended { turn, took, result }) = hedge.ended().await else {
+                if hedge.is_over() {
+                    return Err(hedge.failure(|member| self.members[member].address()));
+                }
+                continue;
+            };
+            match result {
+                Ok(answer) => {
+                    self.learn(took);
+                    self.settle(turn.member, hedge.overtaken());
+                    return Ok(answer);
+                }
+                Err(failure) if !failure.may_pass() => return Err(hedge.last(failure)),
+                Err(failure) => {
+                    self.distrust(turn.member);
+                    hedge.fail(turn, failure);
+                    if hedge.is_over() {
+                        return Err(hedge.failure(|member| self.members[member].address()));
+                    }
+                }
+            }
+        }
+    }
+
+    fn overdue_after(&self, remaining: Duration) -> Duration {
+        let pace = self.pace.lock().unwrap_or_else(PoisonError::into_inner);
+        pace.overdue_after(remaining)
+    }
+
+    fn learn(&self, took: Duration) {
+        let mut pace = self.pace.lock().unwrap_or_else(PoisonError::into_inner);
+        pace.learn(took);
+    }
+
+    fn distrust(&self, index: usize) {
+        self.failures.send_modify(|failures| *failures += 1);
+        self.members[index].trust(false);
+        if self.preferred.load(Ordering::Relaxed) == index {
+            self.prefer_next();
+        }
+    }
+
+    /// One member has answered, before those that it has overtaken.
+    fn settle(&self, winner: usize, overtaken: &[usize]) {
+        self.members[winner].trust(true);
+        for index in overtaken {
+            // It may be slow, frozen, or not there any more: who asks it next finds out over a new connection.
+            self.members[*index].disconnect();
+            self.distrust(*index);
+        }
+        if !overtaken.is_empty() {
+            self.prefer(winner);
         }
     }
 
     /// Sends a transaction, that can be repeated, until it is answered. Also reads are transactions: they
     /// are linearizable and see one revision.
     pub async fn transact(&self, txn: &Txn, give_up_at: Instant) -> Result<TxnResponse, Failure> {
-        let response = self
-            .call(give_up_at, |client| {
+        self.through_any(None, give_up_at, |_, member, ends| async move {
+            let answered = member.call(ends, |client| {
                 let mut kv = client
                     .kv_client()
                     .max_decoding_message_size(ANSWER_BYTES_MAX);
                 let txn = txn.clone();
                 async move { kv.txn(txn).await }
-            })
-            .await?;
-        self.check_cluster(response.header())?;
-        Ok(response)
+            });
+            let response = answered.await?;
+            member.check_cluster(response.header())?;
+            Ok(response)
+        })
+        .await
     }
 
     /// Deletes one key, as it is.
@@ -138,21 +393,5 @@ impl Cluster {
             client.delete(key, None).await.map(|_| ())
         })
         .await
-    }
-
-    /// Tokens of two clusters cannot be compared, so endpoints of two clusters cannot be one lock service.
-    pub fn check_cluster(&self, header: Option<&ResponseHeader>) -> Result<(), Failure> {
-        let Some(header) = header else {
-            return Ok(());
-        };
-        let answered = ClusterId(header.cluster_id());
-        let first = *self.id.get_or_init(|| answered);
-        if first == answered {
-            return Ok(());
-        }
-        let address = self.member()?.address();
-        Err(Failure::refused(format!(
-            "etcd at {address} is of cluster {answered}, but the lock is in cluster {first}: endpoints of two clusters cannot be mixed"
-        )))
     }
 }

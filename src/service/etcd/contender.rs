@@ -32,7 +32,7 @@ const HEAD_START: Duration = Duration::from_millis(1);
 const POLL: Duration = Duration::from_secs(5);
 
 /// How long one reading may take before it is reported as failed.
-const READING_PATIENCE: Duration = Duration::from_secs(5);
+const READING_PATIENCE: Duration = Duration::from_secs(2);
 
 /// The pause after a reading or a watch that failed.
 const TROUBLE_PAUSE: Duration = Duration::from_secs(1);
@@ -41,8 +41,12 @@ const TROUBLE_PAUSE: Duration = Duration::from_secs(1);
 /// always free have ended by then.
 const HOLD_WATCH_DELAY: Duration = Duration::from_millis(100);
 
-/// How often a holder reads its own key without a hint to do so.
-const HOLD_POLL: Duration = Duration::from_secs(60);
+/// How often a holder reads its own key without a hint to do so, at the most and at the least.
+const HOLD_POLL_MIN: Duration = Duration::from_secs(1);
+const HOLD_POLL_MAX: Duration = Duration::from_secs(5);
+
+/// The pause after which a watch is opened anew because a request failed.
+const DOUBT_PAUSE: Duration = Duration::from_millis(50);
 
 /// How often an entry that must not wait is tried against other contenders who come and go meanwhile.
 const GUARDED_TRIES_MAX: usize = 5;
@@ -71,7 +75,12 @@ pub enum Enqueued {
         reading: Reading,
     },
     /// It must not wait and would have to.
-    Occupied(Reading),
+    Occupied {
+        /// Whose queue it is.
+        cluster: ClusterId,
+        /// The queue that is in the way.
+        reading: Reading,
+    },
 }
 
 impl Contender {
@@ -135,14 +144,15 @@ impl Contender {
             false => Guard::Queue,
         };
         let mut reading = Reading::default();
+        let mut cluster = ClusterId(0);
         for _ in 0..GUARDED_TRIES_MAX {
             let txn = keys.enqueue(self.session.lease, &value, guard);
             let response = self.cluster.transact(&txn, give_up_at).await?;
             reading = Reading::of(&response, &keys.ranges, &keys.entry);
+            cluster = transaction::cluster(&response);
             if let Some(own) = reading.own
                 && let Some(token) = Token::new(own.create_revision)
             {
-                let cluster = transaction::cluster(&response);
                 return Ok(Enqueued::Placed {
                     token,
                     cluster,
@@ -164,7 +174,7 @@ impl Contender {
             vanished::remove(&self.cluster, &keys.ranges, markers, give_up_at).await?;
             guard = Guard::UnchangedSince(reading.snapshot.revision);
         }
-        Ok(Enqueued::Occupied(reading))
+        Ok(Enqueued::Occupied { cluster, reading })
     }
 
     /// Waits for the admission, then watches over the key; ends when the place is gone, and says how.
@@ -218,11 +228,12 @@ impl Contender {
 
     /// Watches over our key; how it was lost.
     async fn hold(&self, token: Token, read_revision: i64) -> Loss {
+        let hold_poll = hold_poll(Duration::from_millis(self.wanted.entry.lock_delay_ms));
         let mut watch = None;
         let mut revision = read_revision;
         reached(clock::now() + HOLD_WATCH_DELAY).await;
         loop {
-            let wake_at = clock::now() + HOLD_POLL;
+            let wake_at = clock::now() + hold_poll;
             self.watch(&mut watch, None, revision, wake_at).await;
             let give_up_at = clock::now() + READING_PATIENCE;
             match self.session.check(&self.cluster, token, give_up_at).await {
@@ -250,12 +261,17 @@ impl Contender {
             *watch = opened.ok();
         }
         let hint = match watch {
-            Some(open) => open.hint(wake_at).await,
+            Some(open) => open.hint(&self.cluster, wake_at).await,
             None => Hint::Broken,
         };
         match hint {
             Hint::Changed => {}
             Hint::Silent => self.cluster.prefer_next(),
+            Hint::Doubtful => {
+                *watch = None;
+                // Where every request fails, one after the other, this sets the pace.
+                reached(wake_at.min(clock::now() + DOUBT_PAUSE)).await;
+            }
             Hint::Broken => {
                 *watch = None;
                 self.cluster.prefer_next();
@@ -284,11 +300,7 @@ impl Contender {
         match reading.own {
             Some(own) if own.is(token, self.session.lease) => Ok(()),
             Some(_) => Err(Loss::KeyOverwritten),
-            None => {
-                let give_up_at = clock::now() + TROUBLE_PAUSE;
-                let loss = self.session.loss_of_missing_key(&self.cluster, give_up_at);
-                Err(loss.await)
-            }
+            None => Err(self.session.loss_of_missing_key(&self.cluster).await),
         }
     }
 
@@ -315,5 +327,14 @@ impl Contender {
     /// Tells the run. Nobody listens any more when it is over.
     pub fn report(&self, event: Event) {
         let _ = self.events.send(event);
+    }
+}
+
+/// How often a holder reads its own key. A watch can die without a word; whoever finds the key gone waits our
+/// lock delay, and by then we have to know it too. Without a delay there is nothing to be in time for.
+fn hold_poll(lock_delay: Duration) -> Duration {
+    match lock_delay.is_zero() {
+        true => HOLD_POLL_MAX,
+        false => (lock_delay / 2).clamp(HOLD_POLL_MIN, HOLD_POLL_MAX),
     }
 }

@@ -1,27 +1,32 @@
 //! Transactions that only the holder of a lock can make: guarded by the create_revision of every one of its
 //! keys. Whoever lost the lock cannot write, not even before its successor did.
 //!
-//! A reply can be lost while the transaction is carried out. So each write is also guarded by the revision at
-//! which its key was last changed, read before: sent again, it is done at most once. And when it is refused
-//! only in that repetition, the key's history says whether the first one was done: either the first change
-//! since that reading is ours or it is not. Where the history cannot be read, nothing is claimed.
+//! A reply can be lost while the transaction is carried out, and one that was sent through a member that is
+//! frozen can be carried out much later. So each write also changes a mark of the holder's own, which hangs on its
+//! lease, and is guarded by the revision of the mark's last change, read before: however often it is sent, it is
+//! done at most once, and once any later write of the holder is done, none of it can come any more. It is guarded
+//! by the revision of its key's last change as well, so that the key's history can be read for what became of it.
+//!
+//! And when a write is refused only in a repetition, the key's history says whether it was done before: the first
+//! change since that reading is ours or it is not. Where the history cannot tell, nothing is claimed.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use etcd_client::{
-    Compare, CompareOp, GetOptions, GetResponse, KeyValue, Txn, TxnOp, TxnOpResponse, TxnResponse,
+    Compare, CompareOp, GetOptions, GetResponse, KeyValue, PutOptions, Txn, TxnOp, TxnOpResponse,
+    TxnResponse,
 };
 
 use super::cluster::Cluster;
 use super::trouble::{Failure, Sign};
 use super::{Connection, transaction};
 use crate::clock::Instant;
-use crate::lock::token::{ClusterId, Token};
+use crate::lock::token::{ClusterId, LeaseId, Token};
 use crate::supervisor::{Trouble, TroubleKind};
 
-/// How often a write begins anew because others change the same key, and how many changes its history is
-/// followed back. More means that the key is fought over without any lock.
-const ROUNDS_MAX: usize = 16;
+/// How often a write begins anew because others change the same key, or write with the same token, and how many
+/// changes a key's history is followed back. More means that the key is fought over without any lock.
+const ROUNDS_MAX: usize = 100;
 
 /// Who claims to hold a lock.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,8 +35,12 @@ pub struct Claim {
     pub cluster: ClusterId,
     /// The fencing token.
     pub token: Token,
+    /// The lease that carries the locks' keys.
+    pub lease: LeaseId,
     /// The key of each lock; at least one.
     pub keys: Vec<String>,
+    /// The holder's own mark.
+    pub mark: String,
 }
 
 /// What is done to a key.
@@ -58,7 +67,7 @@ pub enum Fenced {
 
 /// Whether the claim still holds, read linearizably.
 pub async fn check(connection: &Connection, claim: &Claim, give_up_at: Instant) -> Fenced {
-    let cluster = Cluster::new(&connection.endpoints);
+    let cluster = Cluster::new(connection, claim.keys.join(" and "));
     let look = claim.owned().and_then(claim.looks()).or_else(claim.looks());
     match cluster.transact(&look, give_up_at).await {
         Ok(answer) => match claim.refused(&answer) {
@@ -77,7 +86,7 @@ pub async fn write(
     write: Write<'_>,
     give_up_at: Instant,
 ) -> Fenced {
-    let cluster = Cluster::new(&connection.endpoints);
+    let cluster = Cluster::new(connection, claim.keys.join(" and "));
     let fenced = FencedWrite {
         cluster: &cluster,
         claim,
@@ -88,13 +97,13 @@ pub async fn write(
     for _ in 0..ROUNDS_MAX {
         match fenced.attempt().await {
             Attempt::Over(result) => return result,
-            Attempt::Again => {}
+            Attempt::Refused => {}
         }
     }
     Fenced::NotDone(Trouble {
         kind: TroubleKind::Refused,
         detail: format!(
-            "others changed the key {ROUNDS_MAX} times while it was to be written: it is fought over"
+            "others wrote {ROUNDS_MAX} times while it was to be written: it is fought over"
         ),
     })
 }
@@ -143,8 +152,8 @@ impl Claim {
 /// What becomes of one round.
 enum Attempt {
     Over(Fenced),
-    /// Somebody else changed the key in between; nothing was done.
-    Again,
+    /// Somebody else wrote in between; nothing was done, and nothing that was sent can be done any more.
+    Refused,
 }
 
 /// The key as it was, or is: all zeroes where it is not there.
@@ -157,6 +166,10 @@ struct Standing {
 }
 
 impl Standing {
+    const fn is_there(self) -> bool {
+        self.create_revision != 0
+    }
+
     fn of(kv: Option<&KeyValue>) -> Self {
         kv.map_or_else(Self::default, |kv| Self {
             create_revision: kv.create_revision(),
@@ -177,58 +190,79 @@ struct FencedWrite<'write> {
 
 impl FencedWrite<'_> {
     async fn attempt(&self) -> Attempt {
-        let before = match self.read().await {
-            Ok(Reading::Held(kv)) => Standing::of(kv.as_ref()),
+        let (before, mark) = match self.read().await {
+            Ok(Reading::Held { key, mark }) => (key, mark),
             Ok(Reading::Refused(refusal)) => return Attempt::Over(refusal),
             Err(failure) => return Attempt::Over(Fenced::NotDone(failure.into())),
         };
-        if self.write == Write::Delete && before == Standing::default() {
+        if self.write == Write::Delete && !before.is_there() {
             return Attempt::Over(Fenced::Done);
         }
         let sent = AtomicU32::new(0);
-        match self.send(before, &sent).await {
+        match self.send(before, mark, &sent).await {
             Ok(answer) if answer.succeeded() => Attempt::Over(Fenced::Done),
             // The only one that was sent was refused, so none was carried out.
-            Ok(_) if sent.load(Ordering::Relaxed) == 1 => Attempt::Again,
+            Ok(_) if sent.load(Ordering::Relaxed) == 1 => Attempt::Refused,
             Ok(_) => self.resolve(before, None).await,
             Err(failure) if sent.load(Ordering::Relaxed) == 0 => {
                 Attempt::Over(Fenced::NotDone(failure.into()))
             }
-            // A definite answer to the only one that was sent.
-            Err(failure) if sent.load(Ordering::Relaxed) == 1 && failure.sign == Sign::Answered => {
-                self.resolve(before, Some(failure)).await
-            }
+            // A definite answer to the only one that was sent. Without space it may be done all the same.
+            Err(failure) if sent.load(Ordering::Relaxed) == 1 => match failure.sign {
+                Sign::Answered | Sign::NotPermitted | Sign::TokenRejected => {
+                    Attempt::Over(Fenced::NotDone(failure.into()))
+                }
+                Sign::NoSpace => self.resolve(before, Some(failure)).await,
+                _ => Attempt::Over(Fenced::Unknown(failure.into())),
+            },
             Err(failure) => Attempt::Over(Fenced::Unknown(failure.into())),
         }
     }
 
-    /// Reads the locks' keys and the key itself at one revision.
+    /// Reads the locks' keys, the key itself and the mark at one revision.
     async fn read(&self) -> Result<Reading, Failure> {
         let mut looks = self.claim.looks();
         let keys_only = GetOptions::new().with_keys_only();
-        looks.push(TxnOp::get(self.key, Some(keys_only)));
+        looks.push(TxnOp::get(self.key, Some(keys_only.clone())));
+        looks.push(TxnOp::get(self.claim.mark.as_str(), Some(keys_only)));
         let txn = self.claim.owned().and_then(looks.clone()).or_else(looks);
         let answer = self.cluster.transact(&txn, self.give_up_at).await?;
         if let Some(refusal) = self.claim.refused(&answer) {
             return Ok(Reading::Refused(refusal));
         }
-        let kv = gets(&answer).pop().and_then(|mut get| get.take_kvs().pop());
-        Ok(Reading::Held(kv))
+        let gets = gets(&answer);
+        let standing = |index: usize| {
+            let kv = gets.get(self.claim.keys.len() + index);
+            Standing::of(kv.and_then(|get| get.kvs().first()))
+        };
+        Ok(Reading::Held {
+            key: standing(0),
+            mark: standing(1),
+        })
     }
 
     /// Sends the guarded write, again where it is not answered, and counts how often it left.
-    async fn send(&self, before: Standing, sent: &AtomicU32) -> Result<TxnResponse, Failure> {
+    async fn send(
+        &self,
+        before: Standing,
+        mark: Standing,
+        sent: &AtomicU32,
+    ) -> Result<TxnResponse, Failure> {
+        let unchanged = |key: &[u8], standing: Standing| {
+            Compare::mod_revision(key, CompareOp::Equal, standing.mod_revision)
+        };
         let mut when = self.claim.compares();
-        when.push(Compare::mod_revision(
-            self.key,
-            CompareOp::Equal,
-            before.mod_revision,
-        ));
+        when.push(unchanged(self.key, before));
         let write = match self.write {
             Write::Put(value) => TxnOp::put(self.key, value, None),
             Write::Delete => TxnOp::delete(self.key, None),
         };
-        let txn = Txn::new().when(when).and_then([write]);
+        let own = self.claim.mark.as_str();
+        when.push(unchanged(own.as_bytes(), mark));
+        let leased = PutOptions::new().with_lease(self.claim.lease.get());
+        let txn = Txn::new()
+            .when(when)
+            .and_then([write, TxnOp::put(own, "", Some(leased))]);
         self.cluster
             .call(self.give_up_at, |client| {
                 // There is a connection by now: from here on it may be carried out.
@@ -240,12 +274,11 @@ impl FencedWrite<'_> {
     }
 
     /// Finds out by reading what became of writes whose reply was lost; `failure` is the definite answer to the
-    /// only one, where there is one. Since the last of them was answered with a refusal, none can be carried
-    /// out any more.
+    /// only one, where there is one.
     async fn resolve(&self, before: Standing, failure: Option<Failure>) -> Attempt {
         let again = |reading: &Reading| match (reading, &failure) {
             (_, Some(failure)) => Attempt::Over(Fenced::NotDone(failure.clone().into())),
-            (Reading::Held(_), None) => Attempt::Again,
+            (Reading::Held { .. }, None) => Attempt::Refused,
             (Reading::Refused(refusal), None) => Attempt::Over(refusal.clone()),
         };
         let unknown = |detail: String| {
@@ -261,7 +294,9 @@ impl FencedWrite<'_> {
             Err(failure) => return unknown(failure.trouble.detail),
         };
         let standing = Standing::of(now.as_ref());
-        if standing.mod_revision == before.mod_revision {
+        let unchanged = standing.mod_revision == before.mod_revision;
+        // A key that was not there and is not there may have been, in between.
+        if unchanged && (before.is_there() || failure.is_some()) {
             return again(&reading);
         }
         match self.write {
@@ -273,7 +308,7 @@ impl FencedWrite<'_> {
             Write::Put(value) => match self.first_change(before, now).await {
                 Some(first) if first == value => Attempt::Over(Fenced::Done),
                 // Where there was nothing before, the key may have had another life in between.
-                Some(_) if before != Standing::default() => again(&reading),
+                Some(_) if before.is_there() => again(&reading),
                 _ => unknown(
                     "the reply was lost, and the key's history does not show whose the next change was"
                         .to_owned(),
@@ -286,17 +321,13 @@ impl FencedWrite<'_> {
     async fn first_change(&self, before: Standing, now: Option<KeyValue>) -> Option<Vec<u8>> {
         let mut change = now?;
         for _ in 0..ROUNDS_MAX {
-            let follows = if before == Standing::default() {
-                change.version() == 1
-            } else {
-                change.create_revision() == before.create_revision
-                    && change.version() == before.version + 1
-            };
-            if follows {
-                return Some(change.value().to_vec());
-            }
-            if before != Standing::default() && change.create_revision() != before.create_revision {
+            let same_life = change.create_revision() == before.create_revision;
+            if before.is_there() && !same_life {
                 return None;
+            }
+            // All zeroes where it was not there, so that the first change is the one that makes it.
+            if change.version() == before.version + 1 {
+                return Some(change.value().to_vec());
             }
             change = self.get(Some(change.mod_revision() - 1)).await.ok()??;
         }
@@ -314,8 +345,11 @@ impl FencedWrite<'_> {
 
 /// What a reading shows.
 enum Reading {
-    /// The lock is held with our token, and this stands under the key.
-    Held(Option<KeyValue>),
+    /// The lock is held with our token; how the key and the mark stand.
+    Held {
+        key: Standing,
+        mark: Standing,
+    },
     Refused(Fenced),
 }
 

@@ -78,8 +78,8 @@ impl QueueView {
             .await;
         match value {
             Ok(Some(Some(entry))) => Holder::Known(Box::new(entry)),
-            Ok(None) => Holder::Unknown,
-            Ok(Some(None)) | Err(_) => Holder::Foreign {
+            Ok(None) | Err(_) => Holder::Unknown,
+            Ok(Some(None)) => Holder::Foreign {
                 id: head.id.clone(),
                 leased: head.leased,
             },

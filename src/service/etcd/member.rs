@@ -3,74 +3,140 @@
 //!
 //! - One client per endpoint: etcd-client's own balancing picks endpoints at random and ejects none.
 //! - The connection is made before a request is sent over it, so that "nothing was sent" can be told from
-//!   "no answer".
+//!   "no answer". Over each new one the member is met first, where there are others: it says whether it is of
+//!   the same cluster, has a leader and is no learner, and a frozen one says nothing.
 //! - After a call that was not answered the connection is not used again: behind a firewall that forgot it,
 //!   or a machine that is gone, TCP would go on trying for a quarter of an hour. Streams that are open over it
 //!   keep it alive for themselves.
 //! - No HTTP/2 keepalive: etcd closes connections that ping more often than every 5 s
 //!   (etcd: server/embed/config.go, MinTime), and our own deadlines notice silence anyway.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use etcd_client::{Channel, Client, ConnectOptions, Error};
+use etcd_client::{Channel, Client, ConnectOptions, Error, ResponseHeader};
+use hyper_util::rt::TokioIo;
 use tokio::sync::Mutex;
 use tonic::transport::Endpoint;
 
 use super::deadline::within;
+use super::dial::{ConnectionOver, Target, dial};
+use super::login::{self, Login};
+use super::session::new_lease_id;
+use super::tls::{self, Tls};
 use super::trouble::{Failure, Sign};
 use crate::clock::{self, Instant};
+use crate::config::endpoint;
+use crate::lock::token::ClusterId;
+use crate::supervisor::TroubleKind;
 
-/// How long one address may take to accept a connection; shared among the addresses of a host name
-/// (hyper-util: client/legacy/connect/http.rs), so that a dead first one does not hide the others.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long a member may hash a password before it is asked whether it lives.
+const HASHING_PATIENCE: Duration = Duration::from_millis(500);
+
+/// How long it may take to say so. A core that hashes a hundred passwords takes its time.
+const SIGN_OF_LIFE_PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long a member that was of no use is asked only after the others.
+const DISTRUST: Duration = Duration::from_secs(10);
+
+/// What all members of a cluster share.
+pub struct Common {
+    /// What is spoken with those that speak TLS.
+    pub tls: Option<Tls>,
+    /// Who logs in.
+    pub login: Option<Login>,
+    /// The cluster, and which member it was heard of from.
+    pub id: OnceLock<(ClusterId, String)>,
+    /// Whether there are several members, so that they have to be compared.
+    pub has_several: bool,
+}
 
 /// One endpoint.
 pub struct Member {
-    address: String,
-    uri: String,
+    target: Target,
+    url: String,
+    is_tls: bool,
+    common: Arc<Common>,
     connection: Mutex<Option<Connection>>,
     connections: AtomicU64,
+    /// When it was last of no use, in nanoseconds since boot; 0 when it was of use since.
+    distrusted_at: AtomicU64,
 }
 
 #[derive(Clone)]
 struct Connection {
     number: u64,
     client: Client,
+    is_met: Arc<AtomicBool>,
 }
 
 impl Member {
-    /// The member at an endpoint as the user wrote it: `host:port` or `http://host:port`.
-    pub fn new(endpoint: &str) -> Self {
-        let uri = match endpoint.contains("://") {
-            true => endpoint.to_owned(),
-            false => format!("http://{endpoint}"),
-        };
-        let address = uri.split_once("://").map_or(endpoint, |(_, rest)| rest);
-        Self {
-            address: address.trim_end_matches('/').to_owned(),
-            uri,
+    /// The member at an endpoint.
+    pub fn new(endpoint: &endpoint::Endpoint, common: &Arc<Common>) -> Result<Self, Failure> {
+        let url = endpoint.url();
+        let address = url.split_once("://").map_or(url, |(_, address)| address);
+        Ok(Self {
+            target: Target::parse(address).ok_or_else(|| Failure::no_endpoint(address))?,
+            url: url.to_owned(),
+            is_tls: endpoint.is_tls(),
+            common: Arc::clone(common),
             connection: Mutex::new(None),
             connections: AtomicU64::new(0),
-        }
+            distrusted_at: AtomicU64::new(0),
+        })
     }
 
     /// How it is named to people.
     pub fn address(&self) -> &str {
-        &self.address
+        &self.target.address
+    }
+
+    /// Notes whether it was of use.
+    pub fn trust(&self, is_good: bool) {
+        let at = if is_good { 0 } else { clock::now().as_nanos() };
+        self.distrusted_at.store(at, Ordering::Relaxed);
+    }
+
+    /// Whether others should be asked before it.
+    pub fn is_distrusted(&self, now: Instant) -> bool {
+        let at = self.distrusted_at.load(Ordering::Relaxed);
+        at != 0 && now.since(Instant::from_nanos(at)) < DISTRUST
     }
 
     /// Sends a request and waits for the answer, connecting first where necessary.
     pub async fn call<T, Answer>(
         &self,
         give_up_at: Instant,
-        request: impl FnOnce(Client) -> Answer,
+        request: impl Fn(Client) -> Answer,
     ) -> Result<T, Failure>
     where
         Answer: Future<Output = Result<T, Error>>,
     {
-        let connection = self.connected(give_up_at).await?;
-        let result = self.bounded(give_up_at, request(connection.client)).await;
+        let connection = self.ready(give_up_at).await?;
+        let first = self.send(&connection, give_up_at, &request).await;
+        match first {
+            // It was closed while nobody used it: nothing was sent.
+            Err(failure) if failure.sign == Sign::NotSent && !failure.silent => {
+                let connection = self.ready(give_up_at).await?;
+                self.send(&connection, give_up_at, &request).await
+            }
+            result => result,
+        }
+    }
+
+    async fn send<T, Answer>(
+        &self,
+        connection: &Connection,
+        give_up_at: Instant,
+        request: impl Fn(Client) -> Answer,
+    ) -> Result<T, Failure>
+    where
+        Answer: Future<Output = Result<T, Error>>,
+    {
+        let exchange = request(connection.client.clone());
+        let result = self.bounded(give_up_at, exchange).await;
         if let Err(failure) = &result
             && failure.is_of_the_connection()
         {
@@ -88,59 +154,180 @@ impl Member {
         let started_at = clock::now();
         match within(give_up_at, exchange).await {
             Some(Ok(answer)) => Ok(answer),
-            Some(Err(error)) => Err(Failure::of(&self.address, &error)),
+            Some(Err(error)) => Err(self.failure(&error)),
             None => {
                 let waited = clock::now().since(started_at);
-                Err(Failure::unanswered(&self.address, Sign::Ambiguous, waited))
+                Err(Failure::unanswered(self.address(), Sign::Ambiguous, waited))
             }
         }
     }
 
-    async fn connected(&self, give_up_at: Instant) -> Result<Connection, Failure> {
-        if let Ok(slot) = self.connection.try_lock()
-            && let Some(connection) = &*slot
-        {
-            return Ok(connection.clone());
-        }
+    fn failure(&self, error: &Error) -> Failure {
+        let refused = match (&self.common.tls, error) {
+            (Some(tls), Error::GRpcStatus(status)) => {
+                tls::cause(status).map(|cause| tls.explain(self.address(), cause))
+            }
+            _ => None,
+        };
+        refused.unwrap_or_else(|| Failure::of(self.address(), error))
+    }
+
+    /// Connects, where there is no connection.
+    pub async fn connect(&self, give_up_at: Instant) -> Result<(), Failure> {
+        self.ready(give_up_at).await.map(|_| ())
+    }
+
+    async fn ready(&self, give_up_at: Instant) -> Result<Connection, Failure> {
         let started_at = clock::now();
-        within(give_up_at, self.connect()).await.unwrap_or_else(|| {
+        let ready = async {
+            let connection = self.connected().await?;
+            // A member that speaks to users only could not be met before there was one.
+            if self.common.has_several
+                && !connection.is_met.load(Ordering::Relaxed)
+                && self.has_token()
+            {
+                let met = self.meet(&connection).await;
+                met.inspect_err(|_| self.disconnect_if(|number| number == connection.number))?;
+            }
+            Ok(connection)
+        };
+        let ready = within(give_up_at, ready).await.unwrap_or_else(|| {
             let waited = clock::now().since(started_at);
-            Err(Failure::unanswered(&self.address, Sign::NotSent, waited))
+            Err(Failure::unanswered(self.address(), Sign::NotSent, waited))
+        });
+        ready.map_err(|failure| match failure.sign {
+            Sign::AnotherCluster => failure,
+            _ => failure.before_request(),
         })
     }
 
     /// Whoever comes first connects; the others wait for that connection.
-    async fn connect(&self) -> Result<Connection, Failure> {
+    async fn connected(&self) -> Result<Connection, Failure> {
         let mut slot = self.connection.lock().await;
         if let Some(connection) = &*slot {
             return Ok(connection.clone());
         }
-        let endpoint = self.endpoint()?;
-        let channel = endpoint
-            .connect()
-            .await
-            .map_err(|error| Failure::unconnected(&self.address, &error))?;
-        // A member that knows no leader says so at once, and ends streams when it loses it.
-        let options = ConnectOptions::new().with_require_leader(true);
-        let client = Client::from_channel(Channel::Tonic(channel), Some(options))
-            .await
-            .map_err(|error| Failure::of(&self.address, &error))?;
-        let number = self.connections.fetch_add(1, Ordering::Relaxed);
-        Ok(slot.insert(Connection { number, client }).clone())
+        let connection = self.new_connection().await?;
+        if self.common.has_several {
+            self.meet(&connection).await?;
+        }
+        Ok(slot.insert(connection).clone())
     }
 
-    fn endpoint(&self) -> Result<Endpoint, Failure> {
-        if self.uri.starts_with("https://") {
-            return Err(Failure::refused(format!(
-                "https is not supported yet: {}",
-                self.uri
-            )));
+    async fn new_connection(&self) -> Result<Connection, Failure> {
+        let tls = match self.is_tls {
+            true => self.common.tls.as_ref(),
+            false => None,
+        };
+        let mut stream = Some(TokioIo::new(dial(&self.target, tls).await?));
+        // What tonic is given is used up with its end: a new one is made here, and met.
+        let connector = tower::service_fn(move |_| {
+            let stream = stream.take().ok_or(ConnectionOver);
+            async move { stream }
+        });
+        let endpoint = Endpoint::from_shared(self.url.clone());
+        let endpoint = endpoint.map_err(|_| Failure::no_endpoint(self.address()))?;
+        let channel = endpoint.connect_with_connector(connector).await;
+        let channel = channel.map_err(|error| self.failure(&Error::TransportError(error)))?;
+        let channel = match &self.common.login {
+            Some(login) => login.token.carried_by(channel),
+            None => Channel::Tonic(channel),
+        };
+        // A member that knows no leader says so at once, and ends streams when it loses it.
+        let options = ConnectOptions::new().with_require_leader(true);
+        let client = Client::from_channel(channel, Some(options)).await;
+        Ok(Connection {
+            number: self.connections.fetch_add(1, Ordering::Relaxed),
+            client: client.map_err(|error| self.failure(&error))?,
+            is_met: Arc::new(AtomicBool::new(false)),
+        })
+    }
+
+    /// Asks for a lease that nobody has: this needs no permission, writes nothing, and every member answers it
+    /// that has a leader and is none or no longer a learner, with the cluster it is of.
+    async fn meet(&self, connection: &Connection) -> Result<(), Failure> {
+        let nobodys = new_lease_id()?.get();
+        let mut leases = connection.client.lease_client();
+        match leases.time_to_live(nobodys, None).await {
+            Ok(response) => {
+                self.check_cluster(response.header())?;
+                connection.is_met.store(true, Ordering::Relaxed);
+                Ok(())
+            }
+            Err(error) => {
+                let failure = self.failure(&error);
+                // It lives, and wants to know who we are first.
+                let asks_who = failure.sign == Sign::TokenRejected && self.common.login.is_some();
+                if asks_who { Ok(()) } else { Err(failure) }
+            }
         }
-        let endpoint = Endpoint::from_shared(self.uri.clone())
-            .ok()
-            .filter(|endpoint| endpoint.uri().port_u16().is_some())
-            .ok_or_else(|| Failure::no_endpoint(&self.address))?;
-        Ok(endpoint.connect_timeout(CONNECT_TIMEOUT))
+    }
+
+    fn has_token(&self) -> bool {
+        let login = self.common.login.as_ref();
+        login.is_some_and(|login| login.token.is_there())
+    }
+
+    /// Tokens of two clusters cannot be compared, so endpoints of two clusters cannot be one lock service.
+    pub fn check_cluster(&self, header: Option<&ResponseHeader>) -> Result<(), Failure> {
+        let Some(header) = header else {
+            return Ok(());
+        };
+        let answered = ClusterId(header.cluster_id());
+        let address = self.address();
+        let (known, known_from) = self
+            .common
+            .id
+            .get_or_init(|| (answered, address.to_owned()));
+        if *known == answered {
+            return Ok(());
+        }
+        let failure = Failure::lasting(
+            TroubleKind::Misconfigured,
+            format!(
+                "etcd at {known_from} is cluster {known}, and etcd at {address} is cluster {answered}: a lock cannot be in two clusters; give the endpoints of one"
+            ),
+        );
+        Err(Failure {
+            sign: Sign::AnotherCluster,
+            ..failure
+        })
+    }
+
+    /// Gets a token. Hashing takes long on a busy member, which is no reason to have another one do it too;
+    /// only one that does not live is given up early.
+    pub async fn authenticate(&self, login: &Login, give_up_at: Instant) -> Result<(), Failure> {
+        let mut asking = pin!(self.call(give_up_at, |client| async move {
+            let mut auth = client.auth_client();
+            auth.authenticate(login.user.clone(), login.password.clone())
+                .await
+        }));
+        let answer = loop {
+            if let Some(answer) = within(clock::now() + HASHING_PATIENCE, &mut asking).await {
+                break answer?;
+            }
+            if self.common.has_several {
+                let patience = give_up_at.min(clock::now() + SIGN_OF_LIFE_PATIENCE);
+                tokio::select! {
+                    biased;
+                    answer = &mut asking => break answer?,
+                    alive = self.is_alive(patience) => alive?,
+                }
+            }
+        };
+        self.check_cluster(answer.header())?;
+        login.token.renew(login::header(answer.token()));
+        Ok(())
+    }
+
+    async fn is_alive(&self, give_up_at: Instant) -> Result<(), Failure> {
+        let connection = self.ready(give_up_at).await?;
+        let meeting = within(give_up_at, self.meet(&connection)).await;
+        meeting.unwrap_or_else(|| {
+            self.disconnect();
+            let waited = SIGN_OF_LIFE_PATIENCE;
+            Err(Failure::unanswered(self.address(), Sign::Ambiguous, waited))
+        })
     }
 
     /// Does not use the present connection any more.

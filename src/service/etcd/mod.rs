@@ -14,25 +14,39 @@
 //!  transaction     what is sent
 //!  reading         what its answer says about the queue
 //!  cluster         which member to ask, and for how long
+//!   ├ hedge        the attempts at one request
+//!   ├ login        users: one token for all members
 //!   └ member       one endpoint; every call is bounded here
-//!  deadline        the only two ways to wait
+//!      ├ dial      a connection: name, address, TLS
+//!      └ tls       whom we trust, who we are; certificate: until when
+//!  names           the names of locks in use, for completion
+//!  deadline        the only two ways to wait; race, for the first of several
+//!  pace            what is overdue
 //!  trouble         what errors mean
 //! ```
 //!
 //! Nothing here decides about the command. Whatever is reported is a fact with the instant from which it
 //! counts, and every wait ends at an instant on CLOCK_BOOTTIME.
 
+mod certificate;
 mod cluster;
 mod contender;
 mod deadline;
+mod dial;
 pub mod fence;
+mod hedge;
 mod holder;
 mod inspection;
 mod keepalive;
+mod login;
 mod member;
+mod names;
+mod pace;
+mod race;
 mod reading;
 mod release;
 mod session;
+mod tls;
 mod transaction;
 mod trouble;
 mod vanished;
@@ -51,6 +65,10 @@ use self::holder::QueueView;
 use self::session::{NotRenewed, Session, Stage};
 use self::transaction::Ranges;
 use crate::clock::{self, Instant};
+use crate::config;
+use crate::config::endpoint::Endpoint;
+use crate::config::login::Login;
+use crate::config::tls::Tls;
 use crate::lock::key::Prefix;
 use crate::lock::name::LockName;
 use crate::service::{Inspection, Wanted};
@@ -63,10 +81,24 @@ const EARLIER_PLACE_PATIENCE: Duration = Duration::from_secs(2);
 const BACKGROUND_PATIENCE: Duration = Duration::from_secs(10);
 
 /// How to reach the cluster.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Connection {
-    /// The members: `host:port` or `http://host:port` each.
-    pub endpoints: Vec<String>,
+    /// The members.
+    pub endpoints: Vec<Endpoint>,
+    /// What TLS is spoken with.
+    pub tls: Tls,
+    /// Who logs in, if anybody does.
+    pub login: Option<Login>,
+}
+
+impl From<&config::Connection> for Connection {
+    fn from(settings: &config::Connection) -> Self {
+        Self {
+            endpoints: settings.endpoints.clone(),
+            tls: settings.tls.clone(),
+            login: settings.login.clone(),
+        }
+    }
 }
 
 /// Reads one lock as anybody may see it, for `status NAME`.
@@ -79,9 +111,24 @@ pub async fn inspect(
     name: &LockName,
     give_up_at: Instant,
 ) -> Result<Inspection, Trouble> {
-    let cluster = Cluster::new(&connection.endpoints);
     let ranges = Ranges::new(prefix, name);
+    let cluster = Cluster::new(connection, ranges.to_string());
+    cluster.connect(give_up_at).await?;
     Ok(inspection::inspect(cluster, ranges, give_up_at).await?)
+}
+
+/// The names of the locks that somebody holds or waits for; of many, some.
+///
+/// # Errors
+/// When the cluster cannot be reached by `give_up_at`, or refuses.
+pub async fn names(
+    connection: &Connection,
+    prefix: &Prefix,
+    give_up_at: Instant,
+) -> Result<Vec<LockName>, Trouble> {
+    let cluster = Cluster::new(connection, format!("the keys below {prefix}"));
+    cluster.connect(give_up_at).await?;
+    Ok(names::names(&cluster, prefix, give_up_at).await?)
 }
 
 /// One lock in etcd, as one run wants it.
@@ -148,9 +195,10 @@ impl Background {
 
 impl Etcd {
     /// The service for one run. Sends nothing yet; its methods are called inside a tokio runtime.
-    pub fn new(connection: Connection, wanted: Wanted, events: UnboundedSender<Event>) -> Self {
+    pub fn new(connection: &Connection, wanted: Wanted, events: UnboundedSender<Event>) -> Self {
+        let ranges = Ranges::new(&wanted.prefix, &wanted.name);
         Self {
-            cluster: Arc::new(Cluster::new(&connection.endpoints)),
+            cluster: Arc::new(Cluster::new(connection, ranges.to_string())),
             wanted: Arc::new(wanted),
             events,
             session: None,
@@ -256,9 +304,16 @@ impl Etcd {
         }));
     }
 
-    /// Waits, at most until `give_up_at`, for the revocation of the by then empty lease.
+    /// Takes out of the store, at most until `give_up_at`, what is still in it: the lease that is empty by then,
+    /// and whatever a request left that nobody waited for. No process of the tree is alive.
     pub async fn farewell(mut self, give_up_at: Instant) {
         self.stop_tasks();
+        if let Some(session) = self.session.take()
+            && matches!(session.stage(), Stage::Attempted | Stage::Placed(_))
+        {
+            self.background
+                .clear_away(Arc::clone(&self.cluster), session);
+        }
         // Cut short, it leaves a lease without keys to its TTL: nobody waits for that.
         let _ = within(give_up_at, self.background.finished()).await;
     }
@@ -320,7 +375,13 @@ async fn queue(contender: Contender, give_up_at: Instant, background: Background
                 contender.report(Event::Gone(loss));
             }
         }
-        Ok((_, Enqueued::Occupied(reading))) => {
+        Ok((
+            _,
+            Enqueued::Occupied {
+                cluster: id,
+                reading,
+            },
+        )) => {
             // Our entry was kept out, so only the lease is there.
             session.set_stage(Stage::Emptied);
             background.clear_away(Arc::clone(&cluster), Arc::clone(&session));
@@ -333,7 +394,7 @@ async fn queue(contender: Contender, give_up_at: Instant, background: Background
                     let _ = vanished::retire(&cluster, ranges, &reading, give_up_at).await;
                 });
             }
-            contender.report(Event::Busy(queue));
+            contender.report(Event::Busy { queue, cluster: id });
         }
         Err(failure) => {
             background.clear_away(cluster, session);

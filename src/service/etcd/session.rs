@@ -4,13 +4,14 @@
 //! - Renewals are validated: see `keepalive`.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use etcd_client::LeaseGrantOptions;
 
 use super::cluster::Cluster;
 use super::keepalive::{KeepAlive, OwnRead, Verdict};
+use super::member::Member;
 use super::transaction::Keys;
 use super::trouble::{Failure, Sign};
 use crate::clock::{self, Instant};
@@ -25,7 +26,8 @@ pub struct Session {
     /// The entry and the marker.
     pub keys: Keys,
     stage: Mutex<Stage>,
-    stream: Mutex<Option<KeepAlive>>,
+    /// The last renewal's, with the member that it goes through.
+    stream: Mutex<Option<(usize, KeepAlive)>>,
     lost: AtomicBool,
 }
 
@@ -78,6 +80,9 @@ impl From<Failure> for NotRenewed {
     }
 }
 
+/// How long it may take to find out which word describes a loss.
+const WORDING_PATIENCE: Duration = Duration::from_millis(50);
+
 impl Session {
     /// A session with a lease id that nobody else has.
     pub fn new(wanted: &Wanted) -> Result<Self, Failure> {
@@ -106,7 +111,7 @@ impl Session {
         !self.lost.swap(true, Ordering::Relaxed)
     }
 
-    /// Gets the lease. A grant whose answer was lost is found again and renewed, so that it counts from then.
+    /// Gets the lease. A grant whose answer was lost is found again.
     pub async fn grant(
         &self,
         cluster: &Cluster,
@@ -114,6 +119,7 @@ impl Session {
         give_up_at: Instant,
     ) -> Result<Granted, Failure> {
         let id = self.lease.get();
+        let first_sent_at = clock::now();
         let seconds = i64::try_from(ttl.as_secs()).unwrap_or(i64::MAX);
         let granted = cluster
             .call(give_up_at, |client| async move {
@@ -132,8 +138,14 @@ impl Session {
                         Ok(reply.granted)
                     })
                     .await;
-                // Whatever comes of it, the lease is there.
-                renewed.map_err(Failure::with_effect)
+                // It counts from the first request: a keepalive alone proves no renewal, and only the TTL that
+                // was granted is taken from its answer. Whatever comes of it, the lease is there.
+                renewed
+                    .map(|renewed| Granted {
+                        sent_at: first_sent_at,
+                        ..renewed
+                    })
+                    .map_err(Failure::with_effect)
             }
             granted => granted,
         }
@@ -157,60 +169,69 @@ impl Session {
         }
     }
 
+    /// Each attempt goes through one member, over its kept stream where there is one; a member that is slow to
+    /// answer is overtaken by the next.
     async fn renew_once(
         &self,
         cluster: &Cluster,
         token: Token,
         give_up_at: Instant,
     ) -> Result<Granted, NotRenewed> {
-        let key = self.keys.entry.as_str();
-        let kept = self.take_stream();
-        if let Some(mut stream) = kept {
-            let exchange = stream.validated(key, token, self.lease);
-            match cluster.member()?.bounded(give_up_at, exchange).await {
-                Ok(verdict) => return self.conclude(stream, verdict),
-                // The member was restarted or the connection cut: a new one may be had at once.
-                Err(failure) if failure.may_pass() && !failure.silent => {}
-                Err(failure) => {
-                    cluster.member()?.disconnect();
-                    cluster.prefer_next();
-                    return Err(failure.into());
-                }
-            }
-        }
-        let id = self.lease.get();
-        let opened = cluster
-            .member()?
-            .call(give_up_at, |client| async move {
-                let mut stream = KeepAlive::open(client, id).await?;
-                let verdict = stream.validated(key, token, self.lease).await?;
-                Ok((stream, verdict))
-            })
-            .await;
-        match opened {
-            Ok((stream, verdict)) => self.conclude(stream, verdict),
-            Err(failure) => {
-                cluster.prefer_next();
-                Err(failure.into())
-            }
-        }
-    }
-
-    fn conclude(&self, stream: KeepAlive, verdict: Verdict) -> Result<Granted, NotRenewed> {
+        let kept = self.stream().as_ref().map(|(index, _)| *index);
+        let renewed = cluster.through_any(kept, give_up_at, |index, member, ends| {
+            self.renew_through(index, member, token, ends)
+        });
+        let (index, stream, verdict) = renewed.await?;
         match verdict {
             Verdict::Renewed(granted) => {
-                *self.stream.lock().unwrap_or_else(PoisonError::into_inner) = Some(stream);
+                *self.stream() = Some((index, stream));
                 Ok(granted)
             }
             Verdict::Gone(loss) => Err(NotRenewed::Gone(loss)),
         }
     }
 
-    fn take_stream(&self) -> Option<KeepAlive> {
-        self.stream
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take()
+    async fn renew_through(
+        &self,
+        index: usize,
+        member: &Member,
+        token: Token,
+        give_up_at: Instant,
+    ) -> Result<(usize, KeepAlive, Verdict), Failure> {
+        let key = self.keys.entry.as_str();
+        if let Some(mut stream) = self.take_stream_of(index) {
+            let exchange = stream.validated(key, token, self.lease);
+            match member.bounded(give_up_at, exchange).await {
+                Ok(verdict) => return Ok((index, stream, verdict)),
+                // Nothing came back, so nothing would over the same connection.
+                Err(failure) if failure.silent => {
+                    member.disconnect();
+                    return Err(failure);
+                }
+                // The member was restarted, the connection cut, the login forgotten: a new stream may do.
+                Err(failure) if failure.may_pass() || failure.sign == Sign::TokenRejected => {}
+                Err(failure) => return Err(failure),
+            }
+        }
+        let id = self.lease.get();
+        member
+            .call(give_up_at, |client| async move {
+                let mut stream = KeepAlive::open(client, id).await?;
+                let verdict = stream.validated(key, token, self.lease).await?;
+                Ok((index, stream, verdict))
+            })
+            .await
+    }
+
+    fn stream(&self) -> MutexGuard<'_, Option<(usize, KeepAlive)>> {
+        self.stream.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A stream with a request that was not answered is of no use any more, so it is taken out while it is used.
+    fn take_stream_of(&self, index: usize) -> Option<KeepAlive> {
+        let mut stream = self.stream();
+        let is_of_it = stream.as_ref().is_some_and(|(member, _)| *member == index);
+        stream.take_if(|_| is_of_it).map(|(_, stream)| stream)
     }
 
     /// Reads linearizably whether our entry is still ours.
@@ -231,15 +252,16 @@ impl Session {
                 revision: read.revision,
             },
             Some(_) => Checked::Lost(Loss::KeyOverwritten),
-            None => Checked::Lost(self.loss_of_missing_key(cluster, give_up_at).await),
+            None => Checked::Lost(self.loss_of_missing_key(cluster).await),
         })
     }
 
-    /// Our key is gone; whether with the lease or without is only a matter of words.
-    pub async fn loss_of_missing_key(&self, cluster: &Cluster, give_up_at: Instant) -> Loss {
+    /// Our key is gone; whether with the lease or without is only a matter of words, and not worth a wait: what
+    /// runs under the lock lives on meanwhile.
+    pub async fn loss_of_missing_key(&self, cluster: &Cluster) -> Loss {
         let id = self.lease.get();
         let remaining = cluster
-            .call(give_up_at, |client| async move {
+            .call(clock::now() + WORDING_PATIENCE, |client| async move {
                 let response = client.lease_client().time_to_live(id, None).await?;
                 Ok(response.ttl())
             })

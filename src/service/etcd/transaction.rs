@@ -3,6 +3,8 @@
 //! Every answer that matters is one consistent reading of the whole queue: of all entries (their keys only,
 //! since values are other people's and can be a megabyte each) and all run markers.
 
+use std::fmt;
+
 use etcd_client::{Compare, CompareOp, GetOptions, PutOptions, Txn, TxnOp, TxnResponse};
 
 use crate::lock::admission::Marker;
@@ -22,6 +24,13 @@ pub struct Ranges {
     pub entries: String,
     /// What all run markers begin with.
     pub markers: String,
+}
+
+impl fmt::Display for Ranges {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { entries, markers } = self;
+        write!(f, "the keys below {entries} and below {markers}")
+    }
 }
 
 /// The two keys of one contender.

@@ -2,6 +2,8 @@
 //!
 //! - Whatever may pass, or may be different at another member, is `Unreachable`; a definite answer is
 //!   `Refused` or `Denied` and ends the attempt (etcd: api/v3rpc/rpctypes/error.go).
+//! - What only one member says of itself (its certificate, its cluster) is *lasting*: it is asked no more while
+//!   others can be, and final once all say so.
 //! - Codes alone do not tell: "too many requests" and "not a primary lessor" arrive as Unknown, and a wrong
 //!   password as InvalidArgument; so etcd's texts are matched too.
 
@@ -11,6 +13,7 @@ use std::time::Duration;
 use etcd_client::Error;
 use tonic::Code;
 
+use super::dial::ConnectionOver;
 use crate::supervisor::{Trouble, TroubleKind};
 
 /// A call that came to nothing.
@@ -24,6 +27,8 @@ pub struct Failure {
     pub silent: bool,
     /// Whether an earlier attempt at the same may have been done.
     pub after_ambiguity: bool,
+    /// Whether it is about this member only, and will not pass.
+    pub lasting: bool,
 }
 
 /// What a failed call says about what it was to do.
@@ -35,11 +40,19 @@ pub enum Sign {
     Ambiguous,
     /// There is no such lease: nothing was done.
     LeaseNotFound,
+    /// This member is of another cluster than the others: nothing was sent to it.
+    AnotherCluster,
     /// There is such a lease already.
     LeaseExists,
     /// There is no space. Raised while applying, it comes although the request was done (etcd:
     /// server/etcdserver/apply/quota.go).
     NoSpace,
+    /// Who we are was forgotten, or is not known yet: to be told again. Nothing was done.
+    TokenRejected,
+    /// We may not: nothing was done.
+    NotPermitted,
+    /// There are no users here, so nobody has to log in.
+    NoUsers,
     /// Any other definite answer: nothing was done.
     Answered,
 }
@@ -53,7 +66,7 @@ impl From<Failure> for Trouble {
 impl Failure {
     /// Whether it is worth trying again, here or at another member.
     pub fn may_pass(&self) -> bool {
-        self.trouble.kind == TroubleKind::Unreachable
+        self.lasting || self.trouble.kind == TroubleKind::Unreachable
     }
 
     /// Whether etcd refuses to do it at all, as it refuses transactions where it has no space.
@@ -64,7 +77,12 @@ impl Failure {
 
     /// Whether it is certain that the request was not done and will not be.
     pub const fn is_without_effect(&self) -> bool {
-        matches!(self.sign, Sign::NotSent | Sign::Answered) && !self.after_ambiguity
+        let is_answer = matches!(
+            self.sign,
+            Sign::Answered | Sign::TokenRejected | Sign::NotPermitted
+        );
+        let is_unsent = matches!(self.sign, Sign::NotSent | Sign::AnotherCluster);
+        (is_answer || is_unsent) && !self.after_ambiguity
     }
 
     /// The same, where an earlier request had an effect.
@@ -106,14 +124,74 @@ impl Failure {
         }
     }
 
+    /// What all members together come to: each has failed.
+    pub fn of_all(failures: Vec<Self>) -> Self {
+        let all = |is: fn(&Self) -> bool| failures.iter().all(is);
+        let lasting = all(|failure| failure.lasting);
+        let silent = all(|failure| failure.silent);
+        let sign = match all(|failure| failure.sign == Sign::NotSent) {
+            true => Sign::NotSent,
+            false => Sign::Ambiguous,
+        };
+        let after_ambiguity = !all(|failure| !failure.after_ambiguity);
+        // While one of them may be of use again, the others do not say what to do.
+        let kind = match failures.first() {
+            Some(first) if lasting => first.trouble.kind,
+            _ => TroubleKind::Unreachable,
+        };
+        let mut details: Vec<String> = Vec::new();
+        for failure in failures {
+            if !details.contains(&failure.trouble.detail) {
+                details.push(failure.trouble.detail);
+            }
+        }
+        Self {
+            trouble: Trouble {
+                kind,
+                detail: details.join("; "),
+            },
+            sign,
+            silent,
+            after_ambiguity,
+            lasting,
+        }
+    }
+
     /// No connection.
-    pub fn unconnected(address: &str, error: &tonic::transport::Error) -> Self {
-        let cause = innermost(error);
+    pub fn unconnected(address: &str, why: &str) -> Self {
         Self::new(
             TroubleKind::Unreachable,
             Sign::NotSent,
-            format!("cannot connect to etcd at {address}: {cause}"),
+            format!("cannot connect to etcd at {address}: {why}"),
         )
+    }
+
+    /// What one member says of itself, and will go on saying; nothing was sent to it.
+    pub fn lasting(kind: TroubleKind, detail: String) -> Self {
+        Self {
+            lasting: true,
+            ..Self::new(kind, Sign::NotSent, detail)
+        }
+    }
+
+    /// The same, with whose permission for what is missing.
+    pub fn naming(mut self, who: &str, keys: &str) -> Self {
+        let detail = &self.trouble.detail;
+        self.trouble.detail = format!("{detail}: {who} must be allowed to read and write {keys}");
+        self
+    }
+
+    /// Settings or files that cannot be used; nothing was sent.
+    pub fn misconfigured(detail: String) -> Self {
+        Self::new(TroubleKind::Misconfigured, Sign::NotSent, detail)
+    }
+
+    /// The same, where what failed was only on the way to the request.
+    pub fn before_request(self) -> Self {
+        Self {
+            sign: Sign::NotSent,
+            ..self
+        }
     }
 
     /// A refusal of our own, before anything was sent.
@@ -137,6 +215,9 @@ impl Failure {
         match error {
             Error::GRpcStatus(status) => match status.source() {
                 // Only errors of the transport have a source; etcd's answers are code and text.
+                Some(source) if is_over(source) => {
+                    Self::unconnected(address, &ConnectionOver.to_string())
+                }
                 Some(_) => broken(innermost(status)),
                 None => Self::of_answer(address, status.code(), status.message()),
             },
@@ -145,7 +226,7 @@ impl Failure {
                 Code::NotFound,
                 "etcdserver: requested lease not found",
             ),
-            Error::TransportError(error) => Self::unconnected(address, error),
+            Error::TransportError(error) => Self::unconnected(address, &innermost(error)),
             Error::InvalidUri(_) | Error::InvalidArgs(_) => Self::no_endpoint(address),
             other => broken(other.to_string()),
         }
@@ -173,11 +254,18 @@ impl Failure {
             (TroubleKind::Refused, Code::Unimplemented) => {
                 format!("{address} does not speak the API of etcd v3")
             }
-            (TroubleKind::Refused | TroubleKind::Denied, _) => {
-                format!("etcd at {address} refuses: {text}")
+            (TroubleKind::Denied, _) if text == "user name is empty" => {
+                format!("etcd at {address} lets in users only; say who you are with --user")
             }
+            (TroubleKind::Denied, _) if sign == Sign::Answered => {
+                format!("etcd at {address} refuses the user name or the password")
+            }
+            _ => format!("etcd at {address} refuses: {text}"),
         };
-        Self::new(kind, sign, detail)
+        Self {
+            lasting: code == Code::Unimplemented,
+            ..Self::new(kind, sign, detail)
+        }
     }
 
     fn new(kind: TroubleKind, sign: Sign, detail: String) -> Self {
@@ -186,6 +274,7 @@ impl Failure {
             sign,
             silent: false,
             after_ambiguity: false,
+            lasting: false,
         }
     }
 }
@@ -201,10 +290,12 @@ fn classify(code: Code, text: &str) -> (TroubleKind, Sign) {
         (Code::NotFound, "requested lease not found") => (Refused, Sign::LeaseNotFound),
         (Code::FailedPrecondition, "lease already exists") => (Refused, Sign::LeaseExists),
         (Code::ResourceExhausted, text) if is_no_space(text) => (Refused, Sign::NoSpace),
-        (Code::PermissionDenied | Code::Unauthenticated, _)
+        (_, "authentication is not enabled") => (Refused, Sign::NoUsers),
+        (_, text) if text.starts_with("authentication failed") => (Denied, Sign::Answered),
+        (Code::Unauthenticated, _)
         | (Code::InvalidArgument, "user name is empty" | "revision of auth store is old")
-        | (Code::InvalidArgument, "authentication failed, invalid user ID or password")
-        | (Code::Unknown, "invalid auth token") => (Denied, Sign::Answered),
+        | (Code::Unknown, "invalid auth token") => (Denied, Sign::TokenRejected),
+        (Code::PermissionDenied, _) => (Denied, Sign::NotPermitted),
         // The member is of no use now; another one may be.
         (Code::FailedPrecondition, "not leader" | "not capable")
         | (_, "rpc not supported for learner" | "too many requests") => {
@@ -223,8 +314,19 @@ fn classify(code: Code, text: &str) -> (TroubleKind, Sign) {
     }
 }
 
+fn is_over(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if error.is::<ConnectionOver>() {
+            return true;
+        }
+        next = error.source();
+    }
+    false
+}
+
 /// The error at the bottom of a chain says what happened ("Connection refused"); those above only where.
-fn innermost(error: &dyn std::error::Error) -> String {
+pub fn innermost(error: &dyn std::error::Error) -> String {
     let mut error = error;
     while let Some(source) = error.source() {
         error = source;

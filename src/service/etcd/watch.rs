@@ -27,6 +27,8 @@ pub enum Hint {
     Broken,
     /// Nothing was heard in the time given; the watch goes on.
     Silent,
+    /// A request failed meanwhile, so the connection may be dead without a word.
+    Doubtful,
 }
 
 impl Watch {
@@ -38,22 +40,25 @@ impl Watch {
         revision: i64,
         give_up_at: Instant,
     ) -> Result<Self, Failure> {
-        let failures = cluster.failures();
         let options = WatchOptions::new().with_start_revision(revision + 1);
         let stream = cluster
-            .member()?
-            .call(give_up_at, |client| async move {
-                let mut stream = client
-                    .watch_client()
-                    .watch(own, Some(options.clone()))
-                    .await?;
-                if let Some(other) = other {
-                    let deletions = options.with_filters([WatchFilterType::NoPut]);
-                    stream.watch(other, Some(deletions)).await?;
+            .call(give_up_at, |client| {
+                let options = options.clone();
+                async move {
+                    let mut stream = client
+                        .watch_client()
+                        .watch(own, Some(options.clone()))
+                        .await?;
+                    if let Some(other) = other {
+                        let deletions = options.with_filters([WatchFilterType::NoPut]);
+                        stream.watch(other, Some(deletions)).await?;
+                    }
+                    Ok(stream)
                 }
-                Ok(stream)
             })
             .await?;
+        // What failed while it was opened was not over it.
+        let failures = cluster.failures();
         Ok(Self {
             stream,
             other: other.map(str::to_owned),
@@ -72,8 +77,9 @@ impl Watch {
     }
 
     /// Waits for a hint, until `wake_at` at most.
-    pub async fn hint(&mut self, wake_at: Instant) -> Hint {
-        let heard = within(wake_at, async {
+    pub async fn hint(&mut self, cluster: &Cluster, wake_at: Instant) -> Hint {
+        let known = self.failures;
+        let heard = async {
             loop {
                 match self.stream.message().await {
                     // Also a compaction and a refusal arrive as a cancellation.
@@ -83,7 +89,13 @@ impl Watch {
                     Ok(None) | Err(_) => return Hint::Broken,
                 }
             }
-        });
-        heard.await.unwrap_or(Hint::Silent)
+        };
+        let heard = async {
+            tokio::select! {
+                hint = heard => hint,
+                () = cluster.failed_since(known) => Hint::Doubtful,
+            }
+        };
+        within(wake_at, heard).await.unwrap_or(Hint::Silent)
     }
 }

@@ -41,6 +41,10 @@ struct State {
     is_cut: bool,
     is_over: bool,
     connections: Vec<TcpStream>,
+    /// How many connections were made so far.
+    made: usize,
+    /// Those made before this many have been forgotten.
+    forgotten: usize,
     burst_started_at: Option<Moment>,
     client_spoke_at: Option<Moment>,
 }
@@ -86,6 +90,12 @@ impl Proxy {
             Way::ToServer => state.holds_to_server = true,
             Way::ToClient => state.holds_to_client = true,
         });
+    }
+
+    /// What a router does that lost its table: connections that are open stay open and nothing arrives over
+    /// them any more, while new ones work.
+    pub(crate) fn forget(&self) {
+        self.change(|state| state.forgotten = state.made);
     }
 
     /// Connections are broken, and new ones as soon as they are made.
@@ -157,11 +167,17 @@ impl Drop for Proxy {
 }
 
 impl State {
-    fn holds(&self, way: Way) -> bool {
-        match way {
+    fn holds(&self, number: usize, way: Way) -> bool {
+        let held = match way {
             Way::ToServer => self.holds_to_server,
             Way::ToClient => self.holds_to_client,
-        }
+        };
+        held || number < self.forgotten
+    }
+
+    fn next_number(&mut self) -> usize {
+        self.made += 1;
+        self.made - 1
     }
 
     fn close_connections(&mut self) {
@@ -209,18 +225,19 @@ impl Shared {
             state.connections.push(client.try_clone()?);
             state.connections.push(server.try_clone()?);
         }
+        let number = self.lock().next_number();
         let (client_out, server_out) = (client.try_clone()?, server.try_clone()?);
         let shared = Arc::clone(&self);
-        thread::spawn(move || shared.pump(Way::ToServer, client, server_out));
-        thread::spawn(move || self.pump(Way::ToClient, server, client_out));
+        thread::spawn(move || shared.pump(number, Way::ToServer, client, server_out));
+        thread::spawn(move || self.pump(number, Way::ToClient, server, client_out));
         Ok(())
     }
 
     /// Reads at once and writes later, so that a delay does not make the line narrower.
-    fn pump(self: Arc<Self>, way: Way, mut from: TcpStream, to: TcpStream) {
+    fn pump(self: Arc<Self>, number: usize, way: Way, mut from: TcpStream, to: TcpStream) {
         let line = Arc::new(Line::default());
         let (shared, other_end) = (Arc::clone(&self), Arc::clone(&line));
-        thread::spawn(move || shared.deliver(way, &other_end, to));
+        thread::spawn(move || shared.deliver(number, way, &other_end, to));
         let mut buffer = [0; 64 * 1024];
         loop {
             let count = from.read(&mut buffer).unwrap_or(0);
@@ -237,12 +254,12 @@ impl Shared {
         }
     }
 
-    fn deliver(&self, way: Way, line: &Line, mut to: TcpStream) {
+    fn deliver(&self, number: usize, way: Way, line: &Line, mut to: TcpStream) {
         loop {
             let (due_at, bytes) = line.pop();
             thread::sleep(due_at.since(Moment::now()));
             let mut state = self.lock();
-            while state.holds(way) && !state.is_over && !state.is_cut {
+            while state.holds(number, way) && !state.is_over && !state.is_cut {
                 state = self.changed.wait(state).expect("nobody panics with it");
             }
             drop(state);

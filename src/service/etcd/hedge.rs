@@ -1,0 +1,194 @@
+//! The attempts at one request: one through the first member, and while it is not answered others through the
+//! next ones. An attempt that failed is made again after a pause, with more patience.
+
+use std::time::Duration;
+
+use super::deadline::within;
+use super::race::Race;
+use super::trouble::{Failure, Sign};
+use crate::clock::{self, Instant};
+
+/// How many members one request is sent to at the same time.
+const AT_ONCE_MAX: usize = 3;
+
+/// How long the first attempt through a member may take; each further one gets twice as much, so that a dead
+/// member costs a second and a slow cluster is not hammered.
+const FIRST_ATTEMPT: Duration = Duration::from_secs(1);
+
+/// The pause before a member is asked again; it doubles up to [`PAUSE_MAX`].
+const PAUSE_MIN: Duration = Duration::from_millis(50);
+
+/// The longest pause.
+const PAUSE_MAX: Duration = Duration::from_secs(1);
+
+/// How much later than its end an attempt is sure to have ended.
+const SLACK: Duration = Duration::from_millis(100);
+
+/// A member's turn to be asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Turn {
+    /// Which member.
+    pub member: usize,
+    /// How often it was asked before.
+    tries: u32,
+    /// From when on it may be asked.
+    ready_at: Instant,
+}
+
+impl Turn {
+    fn patience(&self) -> Duration {
+        FIRST_ATTEMPT * 2_u32.pow(self.tries.min(6))
+    }
+
+    fn again(self, now: Instant, remaining: Duration) -> Self {
+        let pause = PAUSE_MIN * 2_u32.pow(self.tries.min(6));
+        Self {
+            member: self.member,
+            tries: self.tries + 1,
+            // At the end of the time too there is a last attempt.
+            ready_at: now + pause.min(PAUSE_MAX).min(remaining / 2),
+        }
+    }
+}
+
+/// An attempt that came to an end.
+pub struct Ended<T> {
+    /// Whose turn it was.
+    pub turn: Turn,
+    /// How long it took.
+    pub took: Duration,
+    /// What came of it.
+    pub result: Result<T, Failure>,
+}
+
+/// The attempts at one request.
+pub struct Hedge<'run, T> {
+    turns: Vec<Turn>,
+    running: Race<'run, Ended<T>>,
+    asked: Vec<usize>,
+    failures: Vec<Option<Failure>>,
+    asked_at: Instant,
+    give_up_at: Instant,
+    next_at: Instant,
+    ambiguous: bool,
+}
+
+impl<'run, T: Send + 'run> Hedge<'run, T> {
+    /// No attempt was made yet. The members will be asked in this order.
+    pub fn new(order: Vec<usize>, give_up_at: Instant) -> Self {
+        let now = clock::now();
+        let turn = |member| Turn {
+            member,
+            tries: 0,
+            ready_at: now,
+        };
+        Self {
+            failures: vec![None; order.len()],
+            turns: order.into_iter().map(turn).collect(),
+            running: Race::new(),
+            asked: Vec::new(),
+            asked_at: now,
+            give_up_at,
+            next_at: now,
+            ambiguous: false,
+        }
+    }
+
+    /// How long there is left.
+    pub fn remaining(&self) -> Duration {
+        self.give_up_at.since(clock::now())
+    }
+
+    /// Whose turn it is, if another attempt is to be made now; and when that has to end.
+    pub fn due(&mut self) -> Option<(Turn, Instant)> {
+        let now = clock::now();
+        let is_time = self.running.is_empty() || self.next_at <= now;
+        // The first attempt is made however little time there is.
+        let is_worth_it = self.give_up_at.since(now) >= PAUSE_MIN
+            || (self.asked.is_empty() && self.failures.iter().all(Option::is_none));
+        if !is_time || !is_worth_it || self.running.len() >= AT_ONCE_MAX {
+            return None;
+        }
+        let index = self.turns.iter().position(|turn| turn.ready_at <= now)?;
+        let turn = self.turns.remove(index);
+        Some((turn, self.give_up_at.min(now + turn.patience())))
+    }
+
+    /// Makes an attempt; the next one is due if it is not answered after `overdue_after`.
+    pub fn start(
+        &mut self,
+        turn: Turn,
+        overdue_after: Duration,
+        attempt: impl Future<Output = Result<T, Failure>> + Send + 'run,
+    ) {
+        let started_at = clock::now();
+        self.next_at = started_at + overdue_after;
+        self.asked.push(turn.member);
+        self.running.enter(async move {
+            let result = attempt.await;
+            let took = clock::now().since(started_at);
+            Ended { turn, took, result }
+        });
+    }
+
+    /// The next attempt to come to an end; nothing when it is time for another one.
+    pub async fn ended(&mut self) -> Option<Ended<T>> {
+        let ready_at = self.turns.iter().map(|turn| turn.ready_at).min();
+        let last_at = self.give_up_at - PAUSE_MIN;
+        let wake_at = match ready_at.map(|at| at.max(self.next_at)) {
+            _ if self.running.is_empty() => ready_at.unwrap_or(self.give_up_at),
+            Some(at) if self.running.len() < AT_ONCE_MAX && at <= last_at => at,
+            // Attempts end by themselves.
+            _ => self.give_up_at + SLACK,
+        };
+        let ended = within(wake_at, self.running.next()).await?;
+        self.asked.retain(|member| *member != ended.turn.member);
+        Some(ended)
+    }
+
+    /// Takes in a failure that may pass.
+    pub fn fail(&mut self, turn: Turn, failure: Failure) {
+        self.ambiguous |= failure.sign == Sign::Ambiguous;
+        self.failures[turn.member] = Some(failure);
+        self.next_at = clock::now();
+        self.turns.push(turn.again(self.next_at, self.remaining()));
+    }
+
+    /// A failure that ends the request, though other attempts may have an effect.
+    pub fn last(&self, failure: Failure) -> Failure {
+        let ambiguous = self.ambiguous || !self.running.is_empty();
+        Failure {
+            after_ambiguity: failure.after_ambiguity || ambiguous,
+            ..failure
+        }
+    }
+
+    /// The members whose attempts are still under way.
+    pub fn overtaken(&self) -> &[usize] {
+        &self.asked
+    }
+
+    /// Whether nothing is worth trying any more.
+    pub fn is_over(&self) -> bool {
+        let is_lasting =
+            |failure: &Option<Failure>| failure.as_ref().is_some_and(|failure| failure.lasting);
+        let failed = self.failures.iter().any(Option::is_some);
+        self.running.is_empty()
+            && failed
+            && (self.remaining() < PAUSE_MIN || self.failures.iter().all(is_lasting))
+    }
+
+    /// What the failures of all members come to; `address` names a member.
+    pub fn failure<'name>(self, address: impl Fn(usize) -> &'name str) -> Failure {
+        let waited = clock::now().since(self.asked_at);
+        let failures = self.failures.into_iter().enumerate();
+        let failures = failures
+            .filter_map(|(member, failure)| Some(failure?.over(address(member), waited)))
+            .collect();
+        let failure = Failure::of_all(failures);
+        Failure {
+            after_ambiguity: failure.after_ambiguity || self.ambiguous,
+            ..failure
+        }
+    }
+}
