@@ -35,7 +35,7 @@
 //!
 //! Reading order: this page, front.rs, manager/, stub.rs, witness.rs; then kill.rs and tree.rs (find, kill
 //! and reap), page.rs and link.rs (what they tell each other), backstop.rs, signals.rs, terminal.rs, inherited.rs,
-//! cgroup.rs, title.rs, abilities.rs.
+//! cgroup.rs, title.rs, abilities.rs; preemption.rs (one run ends another).
 #![expect(unsafe_code, reason = "the only folder with unsafe code")]
 
 pub mod abilities;
@@ -47,6 +47,7 @@ mod kill;
 mod link;
 mod manager;
 mod page;
+pub mod preemption;
 pub mod readiness;
 mod signals;
 mod stub;
