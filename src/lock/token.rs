@@ -101,7 +101,6 @@ pub struct LeaseId(i64);
 impl LeaseId {
     /// A lease with this id. Ids are positive: a negative one "can possibly cause db out of sync"
     /// (etcd CHANGELOG-3.4.20, etcd#14239).
-    #[cfg(test)]
     pub const fn new(id: i64) -> Option<Self> {
         if id > 0 { Some(Self(id)) } else { None }
     }

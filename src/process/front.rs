@@ -350,6 +350,7 @@ impl Front {
         };
         Verdict::ManagerDied(ManagerDeath {
             started,
+            memo: self.common.page.memo(),
             ended,
             overdue,
             survivors,

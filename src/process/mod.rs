@@ -60,6 +60,7 @@ use std::ffi::{CString, OsString};
 use std::io;
 use std::os::unix::ffi::OsStringExt;
 
+use crate::clock::Instant;
 use crate::outcome::{Ended, Ending};
 use crate::process::cgroup::Leaf;
 use crate::process::front::{Front, Verdict};
@@ -87,12 +88,27 @@ pub struct Invocation {
 pub struct ManagerDeath {
     /// The command had been started.
     pub started: bool,
+    /// What was noted when it was.
+    pub memo: Memo,
     /// It had ended by itself, like this, before the manager died.
     pub ended: Option<Ended>,
     /// The manager was alive but let the deadline pass (frozen, starved), so the front killed it.
     pub overdue: bool,
     /// Processes of the tree that could not be killed.
     pub survivors: Vec<Leftover>,
+}
+
+/// What the front has to know of a run to report it when the manager is dead. To this folder they are numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Memo {
+    /// The fencing token.
+    pub token: i64,
+    /// The lease.
+    pub lease: i64,
+    /// The cluster.
+    pub cluster: u64,
+    /// When the command was told to start.
+    pub started_at: Instant,
 }
 
 /// What all the processes know from the start.
