@@ -3,10 +3,10 @@
 CARGO_TARGET_DIR ?= $(CURDIR)/target
 export CARGO_TARGET_DIR
 
-.PHONY: help setup build demo test lint bench install
+.PHONY: help setup build demo test lint bench bench-processes install
 
 help: ## say what can be made
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST)
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST)
 
 setup: ## install what is missing to build and test (Debian, Ubuntu)
 	scripts/setup.sh test
@@ -37,6 +37,12 @@ bench: ## the figures of the README
 	cargo build --release --locked
 	cargo build --release --locked --example probe
 	benches/run.sh "$(CARGO_TARGET_DIR)/release"
+
+bench-processes: ## the figures of docs/processes.md (some minutes)
+	scripts/setup.sh bench
+	cargo build --release --locked
+	cargo build --release --locked --example probe --example measure
+	benches/processes.sh "$(CARGO_TARGET_DIR)/release"
 
 install: ## cargo install of this working tree
 	scripts/setup.sh build

@@ -28,15 +28,19 @@ impl Backstop {
         }
     }
 
+    /// Whether it is this guard's turn.
+    pub fn is_due(&self, common: &Common) -> bool {
+        is_due(common.page.guard_at(self.patience))
+    }
+
     /// Looks at the deadline, and kills the tree once if it has passed, except `guards` and what was there before.
     /// Returns whether M has to be killed as well.
     pub fn check(&mut self, common: &Common, strangers: &[i32], guards: &[i32]) -> bool {
-        let due = |at: Option<Instant>| at.is_some_and(|at| now() >= at);
-        if !due(common.page.guard_at(self.patience)) {
+        if !self.is_due(common) {
             self.killing = None;
             return false;
         }
-        if due(common.page.overdue_at(self.patience)) {
+        if is_due(common.page.overdue_at(self.patience)) {
             return true;
         }
         let spared = Spared {
@@ -67,4 +71,8 @@ impl Backstop {
     pub const fn has_killed(&self) -> bool {
         self.has_killed
     }
+}
+
+fn is_due(at: Option<Instant>) -> bool {
+    at.is_some_and(|at| now() >= at)
 }

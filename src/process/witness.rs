@@ -115,6 +115,9 @@ impl Witness {
     }
 
     fn check_deadline(&mut self) {
+        if self.backstop.is_due(&self.common) {
+            step_aside();
+        }
         if self.backstop.check(&self.common, &[], &[self.manager]) {
             self.take_over();
         }
@@ -194,9 +197,7 @@ impl Witness {
 
     /// Kills everybody below: M, which is dead or has let the deadline pass in silence, and the tree.
     fn take_over(&mut self) -> ! {
-        // The scheduler gives each session a share of its own (sched(7), autogroup): in the tree's own session
-        // a fork bomb would leave us no time. The group does not need us any more.
-        let _ = nix::unistd::setsid();
+        step_aside();
         let leaf = self.common.leaf.as_ref();
         kill_all(leaf, &Spared::default(), &self.signals, GIVE_UP_AFTER);
         if let Some(leaf) = leaf {
@@ -208,4 +209,11 @@ impl Witness {
         }
         leave(0)
     }
+}
+
+/// Leaves the tree's session. The scheduler gives each session a share of its own (sched(7), autogroup): in that
+/// of a fork bomb we would get no time. The group does not need us any more when the tree is being killed.
+fn step_aside() {
+    // Fails, harmlessly, the second time.
+    let _ = nix::unistd::setsid();
 }
