@@ -138,8 +138,8 @@ impl Front {
         let guard_at = self.backstop.next_look(&self.common);
         // Until there is a command: M tells nobody when it starts one, and sets the deadline before that, if
         // there is one.
-        let waits = self.ready && guard_at.is_none() && !self.is_over();
-        let look_at = (waits && !self.common.page.started()).then(|| now() + LOOK_EVERY);
+        let waits = self.ready && guard_at.is_none() && !self.common.page.started();
+        let look_at = waits.then(|| now() + LOOK_EVERY);
         let settle_at = self.undecided.iter().map(Undecided::next).min();
         [guard_at, look_at, settle_at].into_iter().flatten().min()
     }
