@@ -306,7 +306,7 @@ fn a_lost_reply_is_looked_up_also_when_a_successor_has_written_since() {
 fn a_lost_reply_that_cannot_be_looked_up_is_unknown_and_says_what_to_do() {
     let mut held = Held::start();
     let proxy = proxied(&mut held);
-    write_and_lose_the_reply(&held, &proxy, "2")
+    write_and_lose_the_reply(&held, &proxy, "8")
         .wait()
         .assert_status(69)
         .assert_stderr_has([

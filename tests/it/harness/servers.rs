@@ -16,6 +16,9 @@ use super::etcd::{die_with_this_thread, free_port};
 use super::eventually::{SOON, eventually};
 use super::leasehold::binary;
 
+/// "Immediate shutdown", with its shared memory removed (postgres(1)).
+const POSTGRESQL_END: Signal = Signal::SIGQUIT;
+
 /// Servers that refuse to run as root run as nobody.
 const NOBODY: u32 = 65534;
 
@@ -23,6 +26,8 @@ const NOBODY: u32 = 65534;
 pub(crate) struct Server {
     pub(crate) variables: Vec<(String, String)>,
     child: Option<Child>,
+    /// Ends it at once, with all its processes.
+    end: Signal,
     folder: TempDir,
 }
 
@@ -36,19 +41,20 @@ impl Server {
         let (folder, address) = (folder(), free_port());
         let data = folder.path().join("data");
         let data = data.to_str().expect("readable");
-        let made = unprivileged(&programs.join("initdb"))
+        let made = unprivileged(&programs.join("initdb"), Signal::SIGKILL)
             .args(["-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8"])
             .args(["--no-sync", "--no-instructions"])
             .stdout(Stdio::null())
             .status();
         assert!(made.is_ok_and(|status| status.success()), "initdb");
-        let mut command = unprivileged(&programs.join("postgres"));
+        let mut command = unprivileged(&programs.join("postgres"), POSTGRESQL_END);
         command
             .args(["-D", data, "-c", "fsync=off"])
             .args(["-c", "unix_socket_directories="])
             .args(["-c", &format!("listen_addresses={}", address.ip())])
             .args(["-p", &address.port().to_string()]);
-        let server = Self::started(folder, command, address).with("PGHOST", address.ip());
+        let server = Self::started(folder, command, address, POSTGRESQL_END);
+        let server = server.with("PGHOST", address.ip());
         let server = server.with("PGPORT", address.port());
         let server = server
             .with("PGUSER", "postgres")
@@ -77,7 +83,7 @@ impl Server {
             .args(["--port", &address.port().to_string()])
             .args(["--save", "", "--appendonly", "no", "--dir"])
             .arg(folder.path());
-        let server = Self::started(folder, command, address);
+        let server = Self::started(folder, command, address, Signal::SIGTERM);
         Ok(server.with("REDIS_URL", format!("redis://{address}")))
     }
 
@@ -112,9 +118,9 @@ impl Server {
         fs::write(&path, config).expect("ours");
         fs::create_dir(folder.path().join("www")).expect("ours");
         give_away(&folder.path().join("www"));
-        let mut command = unprivileged(&program);
+        let mut command = unprivileged(&program, Signal::SIGTERM);
         command.arg("-DFOREGROUND").arg("-f").arg(path);
-        let server = Self::started(folder, command, address);
+        let server = Self::started(folder, command, address, Signal::SIGTERM);
         Ok(server.with("URL", format!("http://{address}/state")))
     }
 
@@ -133,7 +139,7 @@ impl Server {
         command
             .args(["-m", "moto.server", "-H", &address.ip().to_string()])
             .args(["-p", &address.port().to_string()]);
-        let server = Self::started(folder, command, address);
+        let server = Self::started(folder, command, address, Signal::SIGTERM);
         let object = format!("http://{address}/bucket/state");
         Ok(server
             .with("OBJECT", object)
@@ -160,11 +166,12 @@ impl Server {
         Self {
             variables: Vec::new(),
             child: None,
+            end: Signal::SIGTERM,
             folder: folder(),
         }
     }
 
-    fn started(folder: TempDir, mut command: Command, address: SocketAddr) -> Self {
+    fn started(folder: TempDir, mut command: Command, address: SocketAddr, end: Signal) -> Self {
         let log = fs::File::create(folder.path().join("output")).expect("ours");
         command
             .stdin(Stdio::null())
@@ -175,6 +182,7 @@ impl Server {
         let server = Self {
             variables: Vec::new(),
             child: Some(child),
+            end,
             folder,
         };
         eventually(format!("{command:?} listens"), SOON, || {
@@ -195,10 +203,8 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         if let Some(mut child) = self.child.take() {
-            // At once, but not without removing what is shared by its processes.
             let pid = Pid::from_raw(child.id().cast_signed());
-            let _ = kill(pid, Signal::SIGQUIT);
-            let _ = kill(pid, Signal::SIGTERM);
+            let _ = kill(pid, self.end);
             let _ = child.wait();
         }
     }
@@ -217,8 +223,8 @@ fn give_away(path: &Path) {
     }
 }
 
-/// A program as somebody who is not root.
-fn unprivileged(program: &Path) -> Command {
+/// A program as somebody who is not root; it gets `end` when the test dies.
+fn unprivileged(program: &Path, end: Signal) -> Command {
     if !geteuid().is_root() {
         return Command::new(program);
     }
@@ -226,7 +232,7 @@ fn unprivileged(program: &Path) -> Command {
     command
         .args([format!("--reuid={NOBODY}"), format!("--regid={NOBODY}")])
         // Changing the user would cancel it.
-        .args(["--clear-groups", "--pdeathsig", "QUIT", "--"])
+        .args(["--clear-groups", "--pdeathsig", end.as_str(), "--"])
         .arg(program);
     command
 }
