@@ -23,6 +23,7 @@ set edit:completion:arg-completer[leasehold] = {|@words|
             cand --version 'Print version'
             cand run 'Take the lock, run a command, give the lock back'
             cand status 'Show who holds a lock and who waits for it'
+            cand fence 'Use the fencing token: for what must not be done by a holder that is one no more'
             cand config 'Show every setting and where it came from, or check the configuration'
             cand completions 'Print the completion script of a shell'
             cand man 'Print the manual page'
@@ -39,6 +40,7 @@ set edit:completion:arg-completer[leasehold] = {|@words|
             cand --max-runtime 'Stop the command DUR after the lock was acquired [default: no limit]'
             cand --lock-delay 'How much longer successors wait if this holder vanishes without giving the lock back [default: 2s]'
             cand --on-leftover 'What to do with processes that outlive the command [default: wait]'
+            cand --on-loss 'What a lost lock does to the command [default: kill]'
             cand --reason 'Shown to waiters and in status'
             cand --report 'Write the outcome to FILE as one JSON object'
             cand --log-format 'How messages on stderr are written'
@@ -80,6 +82,83 @@ set edit:completion:arg-completer[leasehold] = {|@words|
             cand --json 'Print one JSON object'
             cand -q 'Print nothing; the exit status says it: 0 free, 75 held'
             cand --quiet 'Print nothing; the exit status says it: 0 free, 75 held'
+            cand -h 'Print help'
+            cand --help 'Print help'
+        }
+        &'leasehold;fence'= {
+            cand -h 'Print help'
+            cand --help 'Print help'
+            cand check 'Is this token still that of a running holder? 0 current, 79 stale'
+            cand put 'Write a key in etcd, if the lock is held with this token at that moment'
+            cand delete 'Delete a key in etcd, if the lock is held with this token at that moment'
+            cand run 'Run a command on this machine, unless a newer token has been seen here'
+        }
+        &'leasehold;fence;check'= {
+            cand --endpoints 'The etcd members; https:// before one, or a certificate file, means TLS [default: 127.0.0.1:2379] [env: LEASEHOLD_ENDPOINTS]'
+            cand --prefix 'What every key begins with [default: /leasehold/] [env: LEASEHOLD_PREFIX]'
+            cand --connect-timeout 'How long to look for a working etcd before giving up [default: 10s] [env: LEASEHOLD_CONNECT_TIMEOUT]'
+            cand --cacert 'Trust members whose certificate one of these authorities signed (PEM) [default: the system''s authorities] [env: LEASEHOLD_CACERT]'
+            cand --cert 'Our own certificate (PEM); needs --key [env: LEASEHOLD_CERT]'
+            cand --key 'The private key of our certificate (PEM) [env: LEASEHOLD_KEY]'
+            cand --tls-server-name 'The name that the members'' certificates have to be for [default: the host of each endpoint] [env: LEASEHOLD_TLS_SERVER_NAME]'
+            cand --user 'Log in to etcd; a password given here can be read by everybody on this machine, and one given nowhere is asked for [env: LEASEHOLD_USER]'
+            cand --password-file 'The password is the first line of FILE [env: LEASEHOLD_PASSWORD_FILE]'
+            cand --config 'Read settings from FILE [default: leasehold/config.toml in ~/.config, then in /etc] [env: LEASEHOLD_CONFIG]'
+            cand -q 'Print nothing when the token is stale: the exit status says it'
+            cand --quiet 'Print nothing when the token is stale: the exit status says it'
+            cand -h 'Print help'
+            cand --help 'Print help'
+        }
+        &'leasehold;fence;put'= {
+            cand --file 'Read the value from FILE'
+            cand --sequencer 'Whose token it is (default: $LEASEHOLD_SEQUENCER, which leasehold run gives to its command)'
+            cand --endpoints 'The etcd members; https:// before one, or a certificate file, means TLS [default: 127.0.0.1:2379] [env: LEASEHOLD_ENDPOINTS]'
+            cand --prefix 'What every key begins with [default: /leasehold/] [env: LEASEHOLD_PREFIX]'
+            cand --connect-timeout 'How long to look for a working etcd before giving up [default: 10s] [env: LEASEHOLD_CONNECT_TIMEOUT]'
+            cand --cacert 'Trust members whose certificate one of these authorities signed (PEM) [default: the system''s authorities] [env: LEASEHOLD_CACERT]'
+            cand --cert 'Our own certificate (PEM); needs --key [env: LEASEHOLD_CERT]'
+            cand --key 'The private key of our certificate (PEM) [env: LEASEHOLD_KEY]'
+            cand --tls-server-name 'The name that the members'' certificates have to be for [default: the host of each endpoint] [env: LEASEHOLD_TLS_SERVER_NAME]'
+            cand --user 'Log in to etcd; a password given here can be read by everybody on this machine, and one given nowhere is asked for [env: LEASEHOLD_USER]'
+            cand --password-file 'The password is the first line of FILE [env: LEASEHOLD_PASSWORD_FILE]'
+            cand --config 'Read settings from FILE [default: leasehold/config.toml in ~/.config, then in /etc] [env: LEASEHOLD_CONFIG]'
+            cand -q 'Print nothing when the token is stale: the exit status says it'
+            cand --quiet 'Print nothing when the token is stale: the exit status says it'
+            cand -h 'Print help'
+            cand --help 'Print help'
+        }
+        &'leasehold;fence;delete'= {
+            cand --sequencer 'Whose token it is (default: $LEASEHOLD_SEQUENCER, which leasehold run gives to its command)'
+            cand --endpoints 'The etcd members; https:// before one, or a certificate file, means TLS [default: 127.0.0.1:2379] [env: LEASEHOLD_ENDPOINTS]'
+            cand --prefix 'What every key begins with [default: /leasehold/] [env: LEASEHOLD_PREFIX]'
+            cand --connect-timeout 'How long to look for a working etcd before giving up [default: 10s] [env: LEASEHOLD_CONNECT_TIMEOUT]'
+            cand --cacert 'Trust members whose certificate one of these authorities signed (PEM) [default: the system''s authorities] [env: LEASEHOLD_CACERT]'
+            cand --cert 'Our own certificate (PEM); needs --key [env: LEASEHOLD_CERT]'
+            cand --key 'The private key of our certificate (PEM) [env: LEASEHOLD_KEY]'
+            cand --tls-server-name 'The name that the members'' certificates have to be for [default: the host of each endpoint] [env: LEASEHOLD_TLS_SERVER_NAME]'
+            cand --user 'Log in to etcd; a password given here can be read by everybody on this machine, and one given nowhere is asked for [env: LEASEHOLD_USER]'
+            cand --password-file 'The password is the first line of FILE [env: LEASEHOLD_PASSWORD_FILE]'
+            cand --config 'Read settings from FILE [default: leasehold/config.toml in ~/.config, then in /etc] [env: LEASEHOLD_CONFIG]'
+            cand -q 'Print nothing when the token is stale: the exit status says it'
+            cand --quiet 'Print nothing when the token is stale: the exit status says it'
+            cand -h 'Print help'
+            cand --help 'Print help'
+        }
+        &'leasehold;fence;run'= {
+            cand --state 'The file that remembers the newest token; FILE.lock and FILE.new beside it are used as well'
+            cand --token 'The token: its number, or the whole sequencer, which also says of which cluster it is (default: $LEASEHOLD_SEQUENCER, else $LEASEHOLD_TOKEN)'
+            cand -w 'Give up after DUR when another COMMAND runs under FILE; 0 is -n (default: wait for ever)'
+            cand --wait 'Give up after DUR when another COMMAND runs under FILE; 0 is -n (default: wait for ever)'
+            cand -k 'Time between TERM and KILL, for an older COMMAND and for this one'
+            cand --kill-after 'Time between TERM and KILL, for an older COMMAND and for this one'
+            cand -c 'Run this by /bin/sh -c in place of COMMAND'
+            cand --command 'Run this by /bin/sh -c in place of COMMAND'
+            cand -n 'Give up at once when another COMMAND runs under FILE'
+            cand --nonblock 'Give up at once when another COMMAND runs under FILE'
+            cand --nb 'Give up at once when another COMMAND runs under FILE'
+            cand --preempt 'Stop an older COMMAND that runs under FILE, with all its processes, rather than wait for it'
+            cand -q 'Say nothing while waiting or when it gave up'
+            cand --quiet 'Say nothing while waiting or when it gave up'
             cand -h 'Print help'
             cand --help 'Print help'
         }
@@ -135,7 +214,7 @@ use path
 
 # For each subcommand with a lock's name: the options that take the next word, and the pattern of short ones.
 var leasehold-named = [
-    &run=[[--wait --conflict-exit-code --ttl --kill-after --kill-signal --max-runtime --lock-delay --on-leftover --reason --report --log-format --command --endpoints --prefix --connect-timeout --cacert --cert --key --tls-server-name --user --password-file --config] '^-[nxqvh]*[wEkc]$']
+    &run=[[--wait --conflict-exit-code --ttl --kill-after --kill-signal --max-runtime --lock-delay --on-leftover --on-loss --reason --report --log-format --command --endpoints --prefix --connect-timeout --cacert --cert --key --tls-server-name --user --password-file --config] '^-[nxqvh]*[wEkc]$']
     &status=[[--endpoints --prefix --connect-timeout --cacert --cert --key --tls-server-name --user --password-file --config] '^-$']
 ]
 

@@ -28,6 +28,7 @@ complete -c leasehold -n "__fish_leasehold_needs_command" -s h -l help -d 'Print
 complete -c leasehold -n "__fish_leasehold_needs_command" -s V -l version -d 'Print version'
 complete -c leasehold -n "__fish_leasehold_needs_command" -f -a "run" -d 'Take the lock, run a command, give the lock back'
 complete -c leasehold -n "__fish_leasehold_needs_command" -f -a "status" -d 'Show who holds a lock and who waits for it'
+complete -c leasehold -n "__fish_leasehold_needs_command" -f -a "fence" -d 'Use the fencing token: for what must not be done by a holder that is one no more'
 complete -c leasehold -n "__fish_leasehold_needs_command" -f -a "config" -d 'Show every setting and where it came from, or check the configuration'
 complete -c leasehold -n "__fish_leasehold_needs_command" -f -a "completions" -d 'Print the completion script of a shell'
 complete -c leasehold -n "__fish_leasehold_needs_command" -f -a "man" -d 'Print the manual page'
@@ -41,6 +42,8 @@ complete -c leasehold -n "__fish_leasehold_using_subcommand run; and not __fish_
 complete -c leasehold -n "__fish_leasehold_using_subcommand run; and not __fish_leasehold_after_name" -l on-leftover -d 'What to do with processes that outlive the command [default: wait]' -r -f -a "wait\t'Hold the lock until they end'
 kill\t'Stop them: TERM, grace, KILL'
 leave\t'Let them live outside the lock'"
+complete -c leasehold -n "__fish_leasehold_using_subcommand run; and not __fish_leasehold_after_name" -l on-loss -d 'What a lost lock does to the command [default: kill]' -r -f -a "kill\t'Stop it before anybody else can get the lock'
+warn\t'Only say so; for commands whose every write is fenced'"
 complete -c leasehold -n "__fish_leasehold_using_subcommand run; and not __fish_leasehold_after_name" -l reason -d 'Shown to waiters and in status' -r -f
 complete -c leasehold -n "__fish_leasehold_using_subcommand run; and not __fish_leasehold_after_name" -l report -d 'Write the outcome to FILE as one JSON object' -r -F
 complete -c leasehold -n "__fish_leasehold_using_subcommand run; and not __fish_leasehold_after_name" -l log-format -d 'How messages on stderr are written' -r -f -a "text\t'For people'
@@ -74,6 +77,59 @@ complete -c leasehold -n "__fish_leasehold_using_subcommand status" -l config -d
 complete -c leasehold -n "__fish_leasehold_using_subcommand status" -l json -d 'Print one JSON object'
 complete -c leasehold -n "__fish_leasehold_using_subcommand status" -s q -l quiet -d 'Print nothing; the exit status says it: 0 free, 75 held'
 complete -c leasehold -n "__fish_leasehold_using_subcommand status" -s h -l help -d 'Print help'
+complete -c leasehold -n "__fish_leasehold_using_subcommand fence; and not __fish_seen_subcommand_from check put delete run" -s h -l help -d 'Print help'
+complete -c leasehold -n "__fish_leasehold_using_subcommand fence; and not __fish_seen_subcommand_from check put delete run" -f -a "check" -d 'Is this token still that of a running holder? 0 current, 79 stale'
+complete -c leasehold -n "__fish_leasehold_using_subcommand fence; and not __fish_seen_subcommand_from check put delete run" -f -a "put" -d 'Write a key in etcd, if the lock is held with this token at that moment'
+complete -c leasehold -n "__fish_leasehold_using_subcommand fence; and not __fish_seen_subcommand_from check put delete run" -f -a "delete" -d 'Delete a key in etcd, if the lock is held with this token at that moment'
+complete -c leasehold -n "__fish_leasehold_using_subcommand fence; and not __fish_seen_subcommand_from check put delete run" -f -a "run" -d 'Run a command on this machine, unless a newer token has been seen here'
+complete -c leasehold -n "__fish_leasehold_using_subcommand fence; and __fish_seen_subcommand_from check" -l endpoints -d 'The etcd members; https:// before one, or a certificate file, means TLS [default: 127.0.0.1:2379] [env: LEASEHOLD_ENDPOINTS]' -r -f -a "(__fish_print_hostnames)"
+complete -c leasehold -n "__fish_leasehold_using_subcommand fence; and __fish_seen_subcommand_from check" -l prefix -d 'What every key begins with [default: /leasehold/] [env: LEASEHOLD_PREFIX]' -r -f
+complete -c leasehold -n "__fish_leasehold_using_subcommand fence; and __fish_seen_subcommand_from check" -l connect-timeout -d 'How long to look for a working etcd before giving up [default: 10s] [env: LEASEHOLD_CONNECT_TIMEOUT]' -r -f
+complete -c leasehold -n "__fish_leasehold_using_subcommand fence; and __fish_seen_subcommand_from check" -l cacert -d 'Trust members whose certificate one of these authorities signed (PEM) [default: the system\'s authorities] [env: LEASEHOLD_CACERT]' -r -F
+complete -c leasehold -n "__fish_leasehold_using_subcommand fence; and __fish_seen_subcommand_from check" -l cert -d 'Our own certificate (PEM); needs --key [env: LEASEHOLD_CERT]' -r -F
+complete -c leasehold -n "__fish_leasehold_using_subcommand fence; and __fish_seen_subcommand_from check" -l key -d 'The private key of our certificate (PEM) [env: LEASEHOLD_KEY]' -r -F
+complete -c leasehold -n "__fish_leasehold_using_subcommand fence; and __fish_seen_subcommand_from check" -l tls-server-name -d 'The name that the members\' certificates have to be for [default: the host of each endpoint] [env: LEASEHOLD_TLS_SERVER_NAME]' -r -f -a "(__fish_print_hostnames)"
+complete -c leasehold -n "__fish_leasehold_using_subcommand fence; and __fish_seen_subcommand_from check" -l user -d 'Log in to etcd; a password given here can be read by everybody on this machine, and one given nowhere is asked for [env: LEASEHOLD_USER]' -r -f
+complete -c leasehold -n "__fish_leasehold_using_subcommand fence; and __fish_seen_subcommand_from check" -l password-file -d 'The password is the first line of FILE [env: LEASEHOLD_PASSWORD_FILE]' -r -F
+complete -c leasehold -n "__fish_leasehold_using_subcommand fence; and __fish_seen_subcommand_from check" -l config -d 'Read settings from FILE [default: leasehold/config.toml in ~/.config, then in /etc] [env: LEASEHOLD_CONFIG]' -r -F
+complete -c leasehold -n "__fish_leasehold_using_subcommand fence; and __fish_seen_subcommand_from check" -s q -l quiet -d 'Print nothing when the token is stale: the exit status says it'
+complete -c leasehold -n "__fish_leasehold_using_subcommand fence; and __fish_seen_subcommand_from check" -s h -l help -d 'Print help'
+complete -c leasehold -n "__fish_leasehold_using_subcommand fence; and __fish_seen_subcommand_from put" -l file -d 'Read the value from FILE' -r -F
+complete -c leasehold -n "__fish_leasehold_using_subcommand fence; and __fish_seen_subcommand_from put" -l sequencer -d 'Whose token it is (default: $LEASEHOLD_SEQUENCER, which leasehold run gives to its command)' -r
+complete -c leasehold -n "__fish_leasehold_using_subcommand fence; and __fish_seen_subcommand_from put" -l endpoints -d 'The etcd members; https:// before one, or a certificate file, means TLS [default: 127.0.0.1:2379] [env: LEASEHOLD_ENDPOINTS]' -r -f -a "(__fish_print_hostnames)"
+complete -c leasehold -n "__fish_leasehold_using_subcommand fence; and __fish_seen_subcommand_from put" -l prefix -d 'What every key begins with [default: /leasehold/] [env: LEASEHOLD_PREFIX]' -r -f
+complete -c leasehold -n "__fish_leasehold_using_subcommand fence; and __fish_seen_subcommand_from put" -l connect-timeout -d 'How long to look for a working etcd before giving up [default: 10s] [env: LEASEHOLD_CONNECT_TIMEOUT]' -r -f
+complete -c leasehold -n "__fish_leasehold_using_subcommand fence; and __fish_seen_subcommand_from put" -l cacert -d 'Trust members whose certificate one of these authorities signed (PEM) [default: the system\'s authorities] [env: LEASEHOLD_CACERT]' -r -F
+complete -c leasehold -n "__fish_leasehold_using_subcommand fence; and __fish_seen_subcommand_from put" -l cert -d 'Our own certificate (PEM); needs --key [env: LEASEHOLD_CERT]' -r -F
+complete -c leasehold -n "__fish_leasehold_using_subcommand fence; and __fish_seen_subcommand_from put" -l key -d 'The private key of our certificate (PEM) [env: LEASEHOLD_KEY]' -r -F
+complete -c leasehold -n "__fish_leasehold_using_subcommand fence; and __fish_seen_subcommand_from put" -l tls-server-name -d 'The name that the members\' certificates have to be for [default: the host of each endpoint] [env: LEASEHOLD_TLS_SERVER_NAME]' -r -f -a "(__fish_print_hostnames)"
+complete -c leasehold -n "__fish_leasehold_using_subcommand fence; and __fish_seen_subcommand_from put" -l user -d 'Log in to etcd; a password given here can be read by everybody on this machine, and one given nowhere is asked for [env: LEASEHOLD_USER]' -r -f
+complete -c leasehold -n "__fish_leasehold_using_subcommand fence; and __fish_seen_subcommand_from put" -l password-file -d 'The password is the first line of FILE [env: LEASEHOLD_PASSWORD_FILE]' -r -F
+complete -c leasehold -n "__fish_leasehold_using_subcommand fence; and __fish_seen_subcommand_from put" -l config -d 'Read settings from FILE [default: leasehold/config.toml in ~/.config, then in /etc] [env: LEASEHOLD_CONFIG]' -r -F
+complete -c leasehold -n "__fish_leasehold_using_subcommand fence; and __fish_seen_subcommand_from put" -s q -l quiet -d 'Print nothing when the token is stale: the exit status says it'
+complete -c leasehold -n "__fish_leasehold_using_subcommand fence; and __fish_seen_subcommand_from put" -s h -l help -d 'Print help'
+complete -c leasehold -n "__fish_leasehold_using_subcommand fence; and __fish_seen_subcommand_from delete" -l sequencer -d 'Whose token it is (default: $LEASEHOLD_SEQUENCER, which leasehold run gives to its command)' -r
+complete -c leasehold -n "__fish_leasehold_using_subcommand fence; and __fish_seen_subcommand_from delete" -l endpoints -d 'The etcd members; https:// before one, or a certificate file, means TLS [default: 127.0.0.1:2379] [env: LEASEHOLD_ENDPOINTS]' -r -f -a "(__fish_print_hostnames)"
+complete -c leasehold -n "__fish_leasehold_using_subcommand fence; and __fish_seen_subcommand_from delete" -l prefix -d 'What every key begins with [default: /leasehold/] [env: LEASEHOLD_PREFIX]' -r -f
+complete -c leasehold -n "__fish_leasehold_using_subcommand fence; and __fish_seen_subcommand_from delete" -l connect-timeout -d 'How long to look for a working etcd before giving up [default: 10s] [env: LEASEHOLD_CONNECT_TIMEOUT]' -r -f
+complete -c leasehold -n "__fish_leasehold_using_subcommand fence; and __fish_seen_subcommand_from delete" -l cacert -d 'Trust members whose certificate one of these authorities signed (PEM) [default: the system\'s authorities] [env: LEASEHOLD_CACERT]' -r -F
+complete -c leasehold -n "__fish_leasehold_using_subcommand fence; and __fish_seen_subcommand_from delete" -l cert -d 'Our own certificate (PEM); needs --key [env: LEASEHOLD_CERT]' -r -F
+complete -c leasehold -n "__fish_leasehold_using_subcommand fence; and __fish_seen_subcommand_from delete" -l key -d 'The private key of our certificate (PEM) [env: LEASEHOLD_KEY]' -r -F
+complete -c leasehold -n "__fish_leasehold_using_subcommand fence; and __fish_seen_subcommand_from delete" -l tls-server-name -d 'The name that the members\' certificates have to be for [default: the host of each endpoint] [env: LEASEHOLD_TLS_SERVER_NAME]' -r -f -a "(__fish_print_hostnames)"
+complete -c leasehold -n "__fish_leasehold_using_subcommand fence; and __fish_seen_subcommand_from delete" -l user -d 'Log in to etcd; a password given here can be read by everybody on this machine, and one given nowhere is asked for [env: LEASEHOLD_USER]' -r -f
+complete -c leasehold -n "__fish_leasehold_using_subcommand fence; and __fish_seen_subcommand_from delete" -l password-file -d 'The password is the first line of FILE [env: LEASEHOLD_PASSWORD_FILE]' -r -F
+complete -c leasehold -n "__fish_leasehold_using_subcommand fence; and __fish_seen_subcommand_from delete" -l config -d 'Read settings from FILE [default: leasehold/config.toml in ~/.config, then in /etc] [env: LEASEHOLD_CONFIG]' -r -F
+complete -c leasehold -n "__fish_leasehold_using_subcommand fence; and __fish_seen_subcommand_from delete" -s q -l quiet -d 'Print nothing when the token is stale: the exit status says it'
+complete -c leasehold -n "__fish_leasehold_using_subcommand fence; and __fish_seen_subcommand_from delete" -s h -l help -d 'Print help'
+complete -c leasehold -n "__fish_leasehold_using_subcommand fence; and __fish_seen_subcommand_from run" -l state -d 'The file that remembers the newest token; FILE.lock and FILE.new beside it are used as well' -r -F
+complete -c leasehold -n "__fish_leasehold_using_subcommand fence; and __fish_seen_subcommand_from run" -l token -d 'The token: its number, or the whole sequencer, which also says of which cluster it is (default: $LEASEHOLD_SEQUENCER, else $LEASEHOLD_TOKEN)' -r
+complete -c leasehold -n "__fish_leasehold_using_subcommand fence; and __fish_seen_subcommand_from run" -s w -l wait -d 'Give up after DUR when another COMMAND runs under FILE; 0 is -n (default: wait for ever)' -r
+complete -c leasehold -n "__fish_leasehold_using_subcommand fence; and __fish_seen_subcommand_from run" -s k -l kill-after -d 'Time between TERM and KILL, for an older COMMAND and for this one' -r
+complete -c leasehold -n "__fish_leasehold_using_subcommand fence; and __fish_seen_subcommand_from run" -s c -l command -d 'Run this by /bin/sh -c in place of COMMAND' -r
+complete -c leasehold -n "__fish_leasehold_using_subcommand fence; and __fish_seen_subcommand_from run" -s n -l nonblock -l nb -d 'Give up at once when another COMMAND runs under FILE'
+complete -c leasehold -n "__fish_leasehold_using_subcommand fence; and __fish_seen_subcommand_from run" -l preempt -d 'Stop an older COMMAND that runs under FILE, with all its processes, rather than wait for it'
+complete -c leasehold -n "__fish_leasehold_using_subcommand fence; and __fish_seen_subcommand_from run" -s q -l quiet -d 'Say nothing while waiting or when it gave up'
+complete -c leasehold -n "__fish_leasehold_using_subcommand fence; and __fish_seen_subcommand_from run" -s h -l help -d 'Print help'
 complete -c leasehold -n "__fish_leasehold_using_subcommand config; and not __fish_seen_subcommand_from show check" -s h -l help -d 'Print help'
 complete -c leasehold -n "__fish_leasehold_using_subcommand config; and not __fish_seen_subcommand_from show check" -f -a "show" -d 'Show every setting, its value and where it came from'
 complete -c leasehold -n "__fish_leasehold_using_subcommand config; and not __fish_seen_subcommand_from show check" -f -a "check" -d 'Check the variables, the configuration files and the files that they name; 0, or 78 with the mistakes'
@@ -112,7 +168,7 @@ function __fish_leasehold_name_at
     set -l short
     switch "$words[2]"
         case run
-            set long --wait --conflict-exit-code --ttl --kill-after --kill-signal --max-runtime --lock-delay --on-leftover --reason --report --log-format --command --endpoints --prefix --connect-timeout --cacert --cert --key --tls-server-name --user --password-file --config
+            set long --wait --conflict-exit-code --ttl --kill-after --kill-signal --max-runtime --lock-delay --on-leftover --on-loss --reason --report --log-format --command --endpoints --prefix --connect-timeout --cacert --cert --key --tls-server-name --user --password-file --config
             set short '^-[nxqvh]*[wEkc]$'
         case status
             set long --endpoints --prefix --connect-timeout --cacert --cert --key --tls-server-name --user --password-file --config

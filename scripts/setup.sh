@@ -4,7 +4,7 @@
 #   scripts/setup.sh build|demo|test|bench
 #
 # The one place that knows which command comes from which package. Does nothing, and needs no rights, where
-# everything is there already. Downloads only through apt and crates.io.
+# everything is there already. Downloads only through apt, crates.io and PyPI.
 set -euo pipefail
 
 # A line per need: the command to look for, the Debian package that has it, the purposes that need it.
@@ -29,6 +29,13 @@ ksh         ksh                 test
 fish        fish                test
 less        less                test
 vim         vim                 test
+strace      strace              test
+git         git                 test
+curl        curl                test
+redis-server redis-server       test
+apache2     apache2-bin         test
+pg_lsclusters postgresql        test
+python3     python3-venv        test
 hyperfine   hyperfine           bench
 TABLE
 }
@@ -62,7 +69,8 @@ install_packages() {
     fi
     echo "setup: apt-get install ${packages[*]}"
     as_root env DEBIAN_FRONTEND=noninteractive apt-get update -qq
-    # On a machine with systemd, etcd-server starts a service on 127.0.0.1:2379. Nothing here uses it.
+    # On a machine with systemd, etcd-server, redis-server and postgresql start services on their usual ports.
+    # Nothing here uses them.
     as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${packages[@]}"
 }
 
@@ -78,6 +86,17 @@ install_nextest() {
     cargo install --locked cargo-nextest
 }
 
+# A server that speaks S3, for one recipe: into the Python there is, or one of its own beside the build.
+install_moto() {
+    local own="${CARGO_TARGET_DIR:-target}/moto"
+    if python3 -c 'import moto.server' 2>/dev/null || [ -x "$own/bin/moto_server" ]; then
+        return
+    fi
+    echo "setup: pip install 'moto[server]' into $own"
+    python3 -m venv "$own" && "$own/bin/pip" install --quiet 'moto[server]==5.2.1' ||
+        echo "setup: moto cannot be installed; the test of the recipe for S3 says so" >&2
+}
+
 main() {
     local purpose=${1:-build}
     case $purpose in
@@ -91,6 +110,7 @@ main() {
     require_cargo
     if [ "$purpose" = test ]; then
         install_nextest
+        install_moto
     fi
 }
 

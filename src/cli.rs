@@ -1,6 +1,8 @@
 //! What may be typed, and what `--help` says. It only validates; [`crate::config`] makes of it what the
 //! program needs.
 
+// `leasehold fence`.
+pub mod fence;
 // The options that come from the table of settings.
 mod settings;
 
@@ -43,6 +45,8 @@ pub enum Command {
     Run(Box<RunArgs>),
     /// Show who holds a lock and who waits for it
     Status(StatusArgs),
+    /// Use the fencing token: for what must not be done by a holder that is one no more
+    Fence(fence::FenceArgs),
     /// Show every setting and where it came from, or check the configuration
     Config(ConfigArgs),
     /// Print the completion script of a shell
@@ -209,6 +213,15 @@ pub enum OnLeftover {
     Kill,
     /// Let them live outside the lock
     Leave,
+}
+
+/// `--on-loss`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum OnLoss {
+    /// Stop it before anybody else can get the lock
+    Kill,
+    /// Only say so; for commands whose every write is fenced
+    Warn,
 }
 
 /// `--log-format`.

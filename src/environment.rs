@@ -8,8 +8,15 @@ use std::ffi::OsString;
 
 use crate::config::tls::Tls;
 use crate::config::{Connection, ENCLOSING, RunConfig};
-use crate::lock::token::{Mode, joined, sequencer};
+use crate::lock::sequencer::Sequencer;
+use crate::lock::token::{Mode, joined};
 use crate::supervisor::Place;
+
+/// The fencing token alone.
+pub const TOKEN: &str = "LEASEHOLD_TOKEN";
+
+/// Everything that `leasehold fence` needs to know of the holder.
+pub const SEQUENCER: &str = "LEASEHOLD_SEQUENCER";
 
 /// One variable that the command gets.
 pub struct Exported {
@@ -22,7 +29,7 @@ pub struct Exported {
 /// Every variable that the command gets, as documented.
 pub const EXPORTED: &[Exported] = &[
     exported(
-        "LEASEHOLD_TOKEN",
+        TOKEN,
         "the fencing token: the create_revision of the lock's key",
     ),
     exported("LEASEHOLD_LOCK_NAME", "NAME"),
@@ -34,7 +41,7 @@ pub const EXPORTED: &[Exported] = &[
     exported("LEASEHOLD_LEASE", "the lease's id in hex"),
     exported("LEASEHOLD_CLUSTER", "the cluster's id in hex"),
     exported(
-        "LEASEHOLD_SEQUENCER",
+        SEQUENCER,
         "all of it in one string for a resource to check: 1:<cluster>:<mode>:<token>:<lease>:<names>",
     ),
     exported("ETCD_LOCK_KEY", "the lock's key, as etcdctl exports it"),
@@ -93,19 +100,20 @@ pub fn environment(
     enclosing.push(format!("{}:{}", place.cluster, config.plan.lock_path));
     let value = |name: &str| {
         Some(match name {
-            "LEASEHOLD_TOKEN" => place.token.to_string(),
+            TOKEN => place.token.to_string(),
             "LEASEHOLD_LOCK_NAME" => config.wanted.name.to_string(),
             "LEASEHOLD_LOCK_NAMES" => joined(names),
             "LEASEHOLD_LOCK_KEY" | "ETCD_LOCK_KEY" => place.key.clone(),
             "LEASEHOLD_LEASE" => place.lease.to_string(),
             "LEASEHOLD_CLUSTER" => place.cluster.to_string(),
-            "LEASEHOLD_SEQUENCER" => sequencer(
-                place.cluster,
-                Mode::Exclusive,
-                place.token,
-                place.lease,
-                names,
-            ),
+            SEQUENCER => Sequencer {
+                cluster: place.cluster,
+                mode: Mode::Exclusive,
+                token: place.token,
+                lease: place.lease,
+                names: names.to_vec(),
+            }
+            .to_string(),
             "ETCD_LOCK_REV" => read_revision.to_string(),
             ENCLOSING => enclosing.join(","),
             _ => return connection(&config.connection, name),

@@ -48,6 +48,8 @@ mod ui;
 mod report;
 // The other subcommands.
 mod commands;
+// `fence`: the use of tokens.
+mod fence;
 // What is checked in and made from the definitions.
 #[cfg(test)]
 mod generated;
@@ -77,6 +79,7 @@ fn dispatch(command: Command) -> Ending {
             }
         }
         Command::Status(args) => commands::status::status(&args, &inherited),
+        Command::Fence(args) => fence::fence(args.command, &inherited),
         Command::Config(args) => commands::config::config(&args.command, &inherited),
         Command::Completions(args) => commands::shell_help::completions(args.shell),
         Command::Man => commands::shell_help::man(),

@@ -5,9 +5,8 @@
 
 use std::fmt;
 
+use nix::errno::Errno;
 use serde::Serialize;
-
-use crate::lock::name::LockName;
 
 /// How a command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -65,6 +64,11 @@ impl fmt::Display for Loss {
 }
 
 impl Loss {
+    /// Whether a renewal that succeeds all the same shows that nothing was lost.
+    pub const fn may_pass(&self) -> bool {
+        matches!(self, Self::NotRenewed(_))
+    }
+
     /// The stable name used in the report.
     pub const fn name(&self) -> &'static str {
         match self {
@@ -91,6 +95,14 @@ pub enum Outcome {
     FrontKilled,
     /// The lock was lost while the command ran.
     Lost(Loss),
+    /// The lock was lost while the command ran, and it was let run to its end: `--on-loss warn`.
+    RanOn(Loss),
+    /// A successor's token has been seen: this holder is a holder no more. What it wanted was not done.
+    Stale(String),
+    /// A successor stopped the command: `fence run --preempt`.
+    Preempted,
+    /// The answer was lost: whether it was done cannot be known.
+    Unknown(String),
     /// `--max-runtime` was reached and the command was stopped.
     MaxRuntime,
     /// Somebody else holds the lock; the status is that of `--conflict-exit-code`.
@@ -140,10 +152,12 @@ impl Outcome {
             }
             // The front is dead already; this is what the shell has seen.
             Self::FrontKilled => Ending::Status(137),
-            Self::Lost(_) => Ending::Status(79),
+            Self::Lost(_) | Self::RanOn(_) | Self::Stale(_) | Self::Preempted => Ending::Status(79),
             Self::MaxRuntime => Ending::Status(124),
             Self::Busy { status, .. } => Ending::Status(*status),
-            Self::Unavailable(_) => Ending::Status(69),
+            // Whether it was done is not known: the same reaction is right as when it was not (say it again), so
+            // the same status, and another sentence.
+            Self::Unavailable(_) | Self::Unknown(_) => Ending::Status(69),
             Self::Denied(_) => Ending::Status(77),
             Self::NotExecutable(_) => Ending::Status(126),
             Self::NotFound(_) => Ending::Status(127),
@@ -162,6 +176,19 @@ impl Outcome {
         }
     }
 
+    /// What it means that a program could not be executed.
+    pub fn not_started(program: &str, errno: i32) -> Self {
+        let errno = Errno::from_raw(errno);
+        if errno == Errno::ENOENT {
+            Self::NotFound(format!(
+                "{program}: no such command, or its interpreter is missing"
+            ))
+        } else {
+            let why = errno.desc();
+            Self::NotExecutable(format!("{program} cannot be executed: {why}"))
+        }
+    }
+
     /// The stable name used in the report and in JSON logs.
     pub const fn name(&self) -> &'static str {
         match self {
@@ -169,7 +196,10 @@ impl Outcome {
             Self::Command(Ended::Signaled(_)) => "signaled",
             Self::Interrupted(_) => "interrupted",
             Self::FrontKilled => "front-killed",
-            Self::Lost(_) => "lost",
+            Self::Lost(_) | Self::RanOn(_) => "lost",
+            Self::Stale(_) => "stale",
+            Self::Preempted => "preempted",
+            Self::Unknown(_) => "unknown",
             Self::MaxRuntime => "max-runtime",
             Self::Busy { .. } => "busy",
             Self::Unavailable(_) => "unavailable",
@@ -194,7 +224,7 @@ impl Outcome {
     }
 
     /// What happened, to which lock, and what to do; nothing where the command's own ending says it all.
-    pub fn sentence(&self, name: &LockName) -> Option<String> {
+    pub fn sentence(&self, name: &dyn fmt::Display) -> Option<String> {
         Some(match self {
             Self::Command(_) => return None,
             Self::Interrupted(signal) => {
@@ -208,6 +238,13 @@ impl Outcome {
             Self::Lost(loss) => format!(
                 "{name}: lock lost: {loss}; the command was stopped, do not trust its result"
             ),
+            Self::RanOn(loss) => format!(
+                "{name}: lock lost: {loss}; the command ran on without it (--on-loss warn), do not trust its result unless a fence guards it"
+            ),
+            Self::Stale(why) | Self::Unknown(why) => why.clone(),
+            Self::Preempted => {
+                format!("{name}: a newer token has come (--preempt); the command was stopped")
+            }
             Self::MaxRuntime => {
                 format!("{name}: --max-runtime was reached and the command was stopped")
             }
@@ -315,6 +352,10 @@ mod tests {
             (Outcome::Interrupted(2), 130),
             (Outcome::FrontKilled, 137),
             (Outcome::Lost(Loss::LeaseGone), 79),
+            (Outcome::RanOn(Loss::LeaseGone), 79),
+            (Outcome::Stale(String::new()), 79),
+            (Outcome::Preempted, 79),
+            (Outcome::Unknown(String::new()), 69),
             (Outcome::MaxRuntime, 124),
             (
                 Outcome::Busy {

@@ -82,7 +82,7 @@ impl Report {
     /// The name of the loss in an outcome.
     pub const fn loss_of(outcome: &Outcome) -> Option<&'static str> {
         match outcome {
-            Outcome::Lost(loss) => Some(Loss::name(loss)),
+            Outcome::Lost(loss) | Outcome::RanOn(loss) => Some(Loss::name(loss)),
             _ => None,
         }
     }

@@ -11,11 +11,12 @@ use crate::cli::RunArgs;
 use crate::clock::{self, Instant, Timer};
 use crate::config::RunConfig;
 use crate::environment::environment;
+use crate::lock::token::{ClusterId, LeaseId, Token};
 use crate::outcome::{Ending, Loss, Outcome};
-use crate::process::{Invocation, Manager, ManagerDeath, abilities};
+use crate::process::{Invocation, Manager, ManagerDeath, Memo, abilities};
 use crate::report::{Report, ReportFile};
 use crate::service::etcd::{Connection, Etcd};
-use crate::supervisor::{Action, Event, History, Supervisor};
+use crate::supervisor::{Action, Event, History, Place, Supervisor};
 use crate::ui::sentence::{self, Level};
 use crate::ui::{self, Screen, system_error};
 
@@ -56,7 +57,7 @@ fn manager_died(
     death: &ManagerDeath,
 ) -> Ending {
     let outcome = match (death.started, death.overdue) {
-        (false, _) => Outcome::Defect("the manager process died before the command ran".to_owned()),
+        (false, _) => Outcome::HelperKilled("manager"),
         (true, false) => Outcome::Lost(Loss::ManagerDied),
         (true, true) => Outcome::Lost(Loss::ManagerFrozen),
     };
@@ -68,11 +69,34 @@ fn manager_died(
         );
         Screen::new(name, config.talk).note(Level::Error, "survivors", &text);
     }
-    let history = History {
-        command: death.ended,
-        ..History::default()
+    let history = match death.started {
+        true => remembered(config, death),
+        false => History::default(),
     };
     conclude(config, report, began, &history, death.started, &outcome)
+}
+
+/// What is known of a run whose manager died after it had started the command.
+fn remembered(config: &RunConfig, death: &ManagerDeath) -> History {
+    let memo = &death.memo;
+    let place = |token, lease| Place {
+        token,
+        lease,
+        cluster: ClusterId(memo.cluster),
+        key: config.wanted.prefix.entry(&config.wanted.name, lease),
+    };
+    let started_at = Some(memo.started_at);
+    History {
+        place: Token::new(memo.token)
+            .zip(LeaseId::new(memo.lease))
+            .map(|(token, lease)| place(token, lease)),
+        // It was started at once.
+        admitted_at: started_at,
+        started_at,
+        command: death.ended,
+        empty_at: Some(clock::now()),
+        ..History::default()
+    }
 }
 
 /// The instants that a report counts from: on both clocks, for one is for arithmetic, the other for people.
@@ -217,6 +241,12 @@ impl Loop<'_> {
             Action::Start { read_revision } => {
                 let place = supervisor.history().place.as_ref();
                 let place = place.expect("only a run with a place is admitted");
+                self.manager.note(Memo {
+                    token: place.token.get(),
+                    lease: place.lease.get(),
+                    cluster: place.cluster.0,
+                    started_at: clock::now(),
+                });
                 self.manager
                     .start(&environment(self.config, place, read_revision));
             }

@@ -4,7 +4,7 @@
 use clap::builder::{PossibleValuesParser, ValueParser};
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, ValueEnum, ValueHint};
 
-use crate::cli::{ConnectionArgs, OnLeftover, RunSettingArgs};
+use crate::cli::{ConnectionArgs, OnLeftover, OnLoss, RunSettingArgs};
 use crate::config::kind::Kind;
 use crate::config::layers::Typed;
 use crate::config::setting::{self, Fallback, Scope, Setting};
@@ -103,12 +103,19 @@ fn help(setting: &Setting) -> String {
 
 /// The text is kept as it was typed: it is understood where all sources are, in [`crate::config`].
 fn parser(kind: Kind) -> ValueParser {
-    if kind == Kind::OnLeftover {
-        let policies = OnLeftover::value_variants();
-        let values = policies.iter().filter_map(ValueEnum::to_possible_value);
-        return PossibleValuesParser::new(values).into();
+    match kind {
+        Kind::OnLeftover => return policies::<OnLeftover>(),
+        Kind::OnLoss => return policies::<OnLoss>(),
+        _ => {}
     }
     ValueParser::new(move |text: &str| kind.check(text).map(|()| text.to_owned()))
+}
+
+fn policies<P: ValueEnum>() -> ValueParser {
+    let values = P::value_variants()
+        .iter()
+        .filter_map(ValueEnum::to_possible_value);
+    PossibleValuesParser::new(values).into()
 }
 
 const fn hint(kind: Kind) -> ValueHint {
@@ -122,7 +129,8 @@ const fn hint(kind: Kind) -> ValueHint {
         | Kind::Password
         | Kind::Signal
         | Kind::Status
-        | Kind::OnLeftover => ValueHint::Other,
+        | Kind::OnLeftover
+        | Kind::OnLoss => ValueHint::Other,
     }
 }
 

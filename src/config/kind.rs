@@ -1,6 +1,6 @@
 //! What the text of a setting may be, wherever it comes from. Pure.
 
-use crate::cli::OnLeftover;
+use crate::cli::{OnLeftover, OnLoss};
 use crate::config::endpoint::Endpoint;
 use crate::config::login::User;
 use crate::config::{duration, signal};
@@ -31,6 +31,8 @@ pub enum Kind {
     Status,
     /// A policy of [`OnLeftover`].
     OnLeftover,
+    /// A policy of [`OnLoss`].
+    OnLoss,
 }
 
 impl Kind {
@@ -53,6 +55,7 @@ impl Kind {
             Self::Signal => signal::parse(text).map(drop),
             Self::Status => status(text).map(drop),
             Self::OnLeftover => on_leftover(text).map(drop),
+            Self::OnLoss => on_loss(text).map(drop),
         }
     }
 
@@ -74,7 +77,8 @@ impl Kind {
             | Self::ServerName
             | Self::User
             | Self::Password
-            | Self::OnLeftover => "a string",
+            | Self::OnLeftover
+            | Self::OnLoss => "a string",
         }
     }
 }
@@ -110,4 +114,13 @@ pub fn status(text: &str) -> Result<u8, String> {
 pub fn on_leftover(text: &str) -> Result<OnLeftover, String> {
     clap::ValueEnum::from_str(text, false)
         .map_err(|_| format!("{text:?} is no policy; write wait, kill or leave"))
+}
+
+/// Reads a policy for a lost lock.
+///
+/// # Errors
+/// A sentence for the user.
+pub fn on_loss(text: &str) -> Result<OnLoss, String> {
+    clap::ValueEnum::from_str(text, false)
+        .map_err(|_| format!("{text:?} is no policy; write kill or warn"))
 }

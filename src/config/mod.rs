@@ -99,6 +99,7 @@ impl RunConfig {
             connect_timeout: connection.connect_timeout,
             max_runtime: settings.max_runtime,
             on_leftover: settings.on_leftover,
+            on_loss: settings.on_loss,
             conflict_status: settings.conflict_status,
         };
         let entry = Entry {

@@ -5,14 +5,14 @@ use std::time::Duration;
 use crate::cli;
 use crate::config::layers::{Layers, Resolved, Source};
 use crate::config::setting::{
-    CONFLICT_EXIT_CODE, KILL_AFTER, KILL_SIGNAL, LOCK_DELAY, MAX_RUNTIME, ON_LEFTOVER, REASON, TTL,
-    WAIT,
+    CONFLICT_EXIT_CODE, KILL_AFTER, KILL_SIGNAL, LOCK_DELAY, MAX_RUNTIME, ON_LEFTOVER, ON_LOSS,
+    REASON, TTL, WAIT,
 };
 use crate::config::{duration, kind, signal};
 use crate::lock::entry::LOCK_DELAY_MAX;
 use crate::lock::lease;
 use crate::outcome::Outcome;
-use crate::supervisor::OnLeftover;
+use crate::supervisor::{OnLeftover, OnLoss};
 
 /// How a command is run, checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +33,8 @@ pub struct RunSettings {
     pub lock_delay: Duration,
     /// `--on-leftover`.
     pub on_leftover: OnLeftover,
+    /// `--on-loss`.
+    pub on_loss: OnLoss,
     /// `--reason`.
     pub reason: String,
 }
@@ -59,6 +61,10 @@ impl RunSettings {
                 cli::OnLeftover::Wait => OnLeftover::Wait,
                 cli::OnLeftover::Kill => OnLeftover::Kill,
                 cli::OnLeftover::Leave => OnLeftover::Leave,
+            },
+            on_loss: match layers.value(&ON_LOSS, kind::on_loss)?.value {
+                cli::OnLoss::Kill => OnLoss::Kill,
+                cli::OnLoss::Warn => OnLoss::Warn,
             },
             reason: layers
                 .get(&REASON, text)?

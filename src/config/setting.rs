@@ -167,6 +167,16 @@ settings! {
         kind: Kind::OnLeftover,
         ..RUN
     };
+    /// `--on-loss`
+    ON_LOSS = Setting {
+        key: "on_loss",
+        option: Some("on-loss"),
+        value_name: "POLICY",
+        meaning: "What a lost lock does to the command",
+        fallback: Fallback::Value("kill"),
+        kind: Kind::OnLoss,
+        ..RUN
+    };
     /// `--reason`
     REASON = Setting {
         key: "reason",

@@ -87,6 +87,11 @@ impl Prefix {
         format!("{}{lease}", self.markers(name))
     }
 
+    /// The key of a holder's mark for fenced writes: it hangs on the holder's lease.
+    pub fn fence_mark(&self, name: &LockName, lease: LeaseId) -> String {
+        format!("{}~fence/{name}/{lease}", self.0)
+    }
+
     /// Whether `key` is an entry of the lock whose entries begin with `entries`: exactly one more segment,
     /// in hex. The same holds for markers.
     ///

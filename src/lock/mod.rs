@@ -13,3 +13,7 @@ pub mod admission;
 pub mod lease;
 // The numbers a resource checks.
 pub mod token;
+// All of them in one string.
+pub mod sequencer;
+// What a resource that is a machine or a folder remembers of them.
+pub mod ratchet;

@@ -1,8 +1,9 @@
-//! The numbers that name an acquisition: the fencing token, the lease, the cluster, and all of it in one
-//! string, the sequencer (after Chubby, Burrows 2006, section 2.4).
+//! The numbers that name an acquisition: the fencing token, the lease, the cluster.
 
 use std::fmt;
+use std::str::FromStr;
 
+use crate::lock::entry::harmless;
 use crate::lock::name::LockName;
 
 /// The fencing token: the create_revision of our key. It grows from holder to holder of one cluster.
@@ -27,6 +28,72 @@ impl fmt::Display for Token {
     }
 }
 
+/// Why a text is no token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TokenError {
+    /// There is nothing.
+    Empty,
+    /// Not digits; the text, made harmless.
+    NoNumber(String),
+    /// Zero.
+    Zero,
+    /// Below zero; the text.
+    Negative(String),
+    /// More than etcd's revisions can be; the text, made harmless.
+    TooLarge(String),
+}
+
+impl fmt::Display for TokenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Empty => write!(f, "the token is empty"),
+            Self::NoNumber(text) => {
+                write!(
+                    f,
+                    "the token \"{text}\" is not a number; tokens look like 33"
+                )
+            }
+            Self::Zero => write!(
+                f,
+                "0 is no token: it is what etcd says of a key that is not there"
+            ),
+            Self::Negative(text) => write!(f, "{text} is no token: tokens are above zero"),
+            Self::TooLarge(text) => write!(
+                f,
+                "{text} is no token: the largest there can be is {} (63 bits)",
+                i64::MAX
+            ),
+        }
+    }
+}
+
+impl std::error::Error for TokenError {}
+
+impl FromStr for Token {
+    type Err = TokenError;
+
+    /// Decimal digits only, as they are printed.
+    fn from_str(text: &str) -> Result<Self, TokenError> {
+        let digits = text.strip_prefix('-').unwrap_or(text);
+        if text.is_empty() {
+            return Err(TokenError::Empty);
+        }
+        if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err(TokenError::NoNumber(harmless(text)));
+        }
+        if digits.bytes().all(|byte| byte == b'0') {
+            return Err(TokenError::Zero);
+        }
+        if digits != text {
+            return Err(TokenError::Negative(harmless(text)));
+        }
+        let number = digits
+            .parse()
+            .map_err(|_| TokenError::TooLarge(harmless(text)))?;
+        Ok(Self(number))
+    }
+}
+
 /// A lease's id. Shown in hex without leading zeros, as etcdctl shows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LeaseId(i64);
@@ -34,9 +101,14 @@ pub struct LeaseId(i64);
 impl LeaseId {
     /// A lease with this id. Ids are positive: a negative one "can possibly cause db out of sync"
     /// (etcd CHANGELOG-3.4.20, etcd#14239).
-    #[cfg(test)]
     pub const fn new(id: i64) -> Option<Self> {
         if id > 0 { Some(Self(id)) } else { None }
+    }
+
+    /// The id that is printed like this: hex digits, above zero, at most 63 bits.
+    pub fn of_hex(text: &str) -> Option<Self> {
+        let id = i64::try_from(hex(text)?).ok()?;
+        (id > 0).then_some(Self(id))
     }
 
     /// A positive id out of random bits.
@@ -61,6 +133,19 @@ impl fmt::Display for LeaseId {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ClusterId(pub u64);
 
+impl ClusterId {
+    /// The id that is printed like this: hex digits, at most 64 bits.
+    pub fn of_hex(text: &str) -> Option<Self> {
+        hex(text).map(Self)
+    }
+}
+
+/// No sign, no prefix, no space: only what is printed is read.
+fn hex(text: &str) -> Option<u64> {
+    let digits = text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    digits.then(|| u64::from_str_radix(text, 16).ok()).flatten()
+}
+
 impl fmt::Display for ClusterId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:x}", self.0)
@@ -72,6 +157,10 @@ impl fmt::Display for ClusterId {
 pub enum Mode {
     /// One holder.
     Exclusive,
+    /// Any number of readers.
+    Shared,
+    /// A fixed number of holders.
+    Slots,
 }
 
 impl Mode {
@@ -79,21 +168,17 @@ impl Mode {
     pub const fn word(self) -> &'static str {
         match self {
             Self::Exclusive => "exclusive",
+            Self::Shared => "shared",
+            Self::Slots => "slots",
         }
     }
-}
 
-/// Everything a resource needs to check a holder, in one string:
-/// `1:<cluster>:<mode>:<token>:<lease>:<names>`.
-pub fn sequencer(
-    cluster: ClusterId,
-    mode: Mode,
-    token: Token,
-    lease: LeaseId,
-    names: &[LockName],
-) -> String {
-    let mode = mode.word();
-    format!("1:{cluster}:{mode}:{token}:{lease}:{}", joined(names))
+    /// The mode with this word.
+    pub fn of_word(word: &str) -> Option<Self> {
+        [Self::Exclusive, Self::Shared, Self::Slots]
+            .into_iter()
+            .find(|mode| mode.word() == word)
+    }
 }
 
 /// Names with a comma between; no name contains one.
@@ -114,13 +199,44 @@ mod tests {
     }
 
     #[test]
-    fn the_sequencer_has_six_fields_in_the_documented_order() {
-        let names = ["deploy/prod".parse().expect("a name")];
-        let lease = LeaseId::new(0xbeef).expect("positive");
-        let token = Token::new(33).expect("positive");
-        assert_eq!(
-            sequencer(ClusterId(0xcafe), Mode::Exclusive, token, lease, &names),
-            "1:cafe:exclusive:33:beef:deploy/prod"
-        );
+    fn a_token_is_a_number_above_zero_and_every_mistake_has_its_own_sentence() {
+        assert_eq!("33".parse(), Ok(Token(33)));
+        assert_eq!("9223372036854775807".parse(), Ok(Token(i64::MAX)));
+        let cases = [
+            ("", TokenError::Empty),
+            ("x", TokenError::NoNumber("x".to_owned())),
+            ("-", TokenError::NoNumber("-".to_owned())),
+            ("+3", TokenError::NoNumber("+3".to_owned())),
+            (" 3", TokenError::NoNumber(" 3".to_owned())),
+            ("3.0", TokenError::NoNumber("3.0".to_owned())),
+            ("0", TokenError::Zero),
+            ("-0", TokenError::Zero),
+            ("-1", TokenError::Negative("-1".to_owned())),
+            (
+                "9223372036854775808",
+                TokenError::TooLarge("9223372036854775808".to_owned()),
+            ),
+        ];
+        let mut sentences = std::collections::BTreeSet::new();
+        for (text, error) in cases {
+            sentences.insert(error.to_string());
+            assert_eq!(text.parse::<Token>(), Err(error), "{text:?}");
+        }
+        assert_eq!(sentences.len(), 9, "only 0 and -0 share one: {sentences:?}");
+    }
+
+    #[test]
+    fn ids_are_read_as_they_are_printed() {
+        let lease = LeaseId(0x694d_8a1b_2c3d_4e5f);
+        assert_eq!(LeaseId::of_hex(&lease.to_string()), Some(lease));
+        let cluster = ClusterId(u64::MAX);
+        assert_eq!(ClusterId::of_hex(&cluster.to_string()), Some(cluster));
+        for text in ["", "0x1f", "+1", "g", "1ffffffffffffffff"] {
+            assert_eq!(ClusterId::of_hex(text), None, "{text:?}");
+            assert_eq!(LeaseId::of_hex(text), None, "{text:?}");
+        }
+        for text in ["0", "8000000000000000"] {
+            assert_eq!(LeaseId::of_hex(text), None, "{text:?}");
+        }
     }
 }

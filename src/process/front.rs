@@ -136,15 +136,12 @@ impl Front {
     /// When there is something to do even if nobody says anything.
     fn next_look(&self) -> Option<Instant> {
         let guard_at = self.backstop.next_look(&self.common);
-        // Until there is a deadline: M tells nobody when it sets the first one.
-        let look_at =
-            (self.ready && guard_at.is_none() && !self.is_over()).then(|| now() + LOOK_EVERY);
+        // Until there is a command: M tells nobody when it starts one, and sets the deadline before that, if
+        // there is one.
+        let waits = self.ready && guard_at.is_none() && !self.common.page.started();
+        let look_at = waits.then(|| now() + LOOK_EVERY);
         let settle_at = self.undecided.iter().map(Undecided::next).min();
         [guard_at, look_at, settle_at].into_iter().flatten().min()
-    }
-
-    fn is_over(&self) -> bool {
-        self.common.page.phase() == Phase::Empty
     }
 
     fn wait(&self) {
@@ -353,6 +350,7 @@ impl Front {
         };
         Verdict::ManagerDied(ManagerDeath {
             started,
+            memo: self.common.page.memo(),
             ended,
             overdue,
             survivors,

@@ -35,7 +35,7 @@
 //!
 //! Reading order: this page, front.rs, manager/, stub.rs, witness.rs; then kill.rs and tree.rs (find, kill
 //! and reap), page.rs and link.rs (what they tell each other), backstop.rs, signals.rs, terminal.rs, inherited.rs,
-//! cgroup.rs, title.rs, abilities.rs.
+//! cgroup.rs, title.rs, abilities.rs; preemption.rs (one run ends another).
 #![expect(unsafe_code, reason = "the only folder with unsafe code")]
 
 pub mod abilities;
@@ -47,6 +47,7 @@ mod kill;
 mod link;
 mod manager;
 mod page;
+pub mod preemption;
 pub mod readiness;
 mod signals;
 mod stub;
@@ -59,6 +60,7 @@ use std::ffi::{CString, OsString};
 use std::io;
 use std::os::unix::ffi::OsStringExt;
 
+use crate::clock::Instant;
 use crate::outcome::{Ended, Ending};
 use crate::process::cgroup::Leaf;
 use crate::process::front::{Front, Verdict};
@@ -86,12 +88,27 @@ pub struct Invocation {
 pub struct ManagerDeath {
     /// The command had been started.
     pub started: bool,
+    /// What was noted when it was.
+    pub memo: Memo,
     /// It had ended by itself, like this, before the manager died.
     pub ended: Option<Ended>,
     /// The manager was alive but let the deadline pass (frozen, starved), so the front killed it.
     pub overdue: bool,
     /// Processes of the tree that could not be killed.
     pub survivors: Vec<Leftover>,
+}
+
+/// What the front has to know of a run to report it when the manager is dead. To this folder they are numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Memo {
+    /// The fencing token.
+    pub token: i64,
+    /// The lease.
+    pub lease: i64,
+    /// The cluster.
+    pub cluster: u64,
+    /// When the command was told to start.
+    pub started_at: Instant,
 }
 
 /// What all the processes know from the start.

@@ -12,6 +12,7 @@ use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous};
 
 use crate::clock::Instant;
 use crate::outcome::{Ended, Ending};
+use crate::process::Memo;
 
 /// How long a sign of life from a manager that is busy killing counts. Far above a round of its kill loop
 /// (50 ms at most), and short enough that F, which adds it to its own patience, still acts well within the
@@ -52,6 +53,8 @@ pub struct Page {
     ending: AtomicU32,
     /// M's pid; 0 before it exists.
     manager: AtomicI32,
+    /// What F reports of the run if M dies.
+    memo: [AtomicU64; 4],
 }
 
 impl Page {
@@ -71,6 +74,31 @@ impl Page {
         // Zero means none: an instant before everything is as good as the first nanosecond.
         self.kill_at
             .store(kill_at.as_nanos().max(1), Ordering::Release);
+    }
+
+    /// Notes what F reports of the run if M dies; before the command is started.
+    pub fn note(&self, memo: Memo) {
+        let numbers = [
+            memo.token as u64,
+            memo.lease as u64,
+            memo.cluster,
+            memo.started_at.as_nanos(),
+        ];
+        for (place, number) in self.memo.iter().zip(numbers) {
+            place.store(number, Ordering::Release);
+        }
+    }
+
+    /// What was noted; all zero before.
+    pub fn memo(&self) -> Memo {
+        let [token, lease, cluster, started_at] =
+            [0, 1, 2, 3].map(|index| self.memo[index].load(Ordering::Acquire));
+        Memo {
+            token: token as i64,
+            lease: lease as i64,
+            cluster,
+            started_at: Instant::from_nanos(started_at),
+        }
     }
 
     /// M is at work, killing.

@@ -12,6 +12,9 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use crate::outcome::Ending;
 
+/// Asks a manager to end its run. Whoever stops a service signals every process of it, but not with this one.
+pub const REQUEST: Signal = Signal::SIGUSR1;
+
 /// Every signal that can be caught.
 pub fn all() -> impl Iterator<Item = i32> {
     (1..=libc::SIGRTMAX()).filter(|&signal| {
@@ -86,6 +89,13 @@ impl Signals {
     pub fn children() -> io::Result<Self> {
         let mut set = SigSet::empty();
         set.add(Signal::SIGCHLD);
+        Self::of(&set)
+    }
+
+    /// Reads only the signal by which another leasehold asks a manager to end its run.
+    pub fn requests() -> io::Result<Self> {
+        let mut set = SigSet::empty();
+        set.add(REQUEST);
         Self::of(&set)
     }
 

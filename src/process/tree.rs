@@ -45,7 +45,7 @@ pub struct Process {
 
 impl Process {
     /// Reads `/proc/PID/stat` of a process; none when it is gone.
-    fn read(pid: i32) -> Option<Self> {
+    pub fn read(pid: i32) -> Option<Self> {
         // Longer than any stat line: 52 numbers of at most 20 digits, and 15 bytes of name.
         let mut buffer = [0; 1536];
         let length = File::open(format!("/proc/{pid}/stat"))

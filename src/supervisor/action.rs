@@ -1,7 +1,7 @@
 //! What a run wants done: the other half of the seam. Performing an action is a plain match in `run.rs`.
 
 use crate::clock::Instant;
-use crate::outcome::Outcome;
+use crate::outcome::{Loss, Outcome};
 use crate::supervisor::event::{Queue, Trouble};
 
 /// One thing to do.
@@ -75,6 +75,8 @@ pub enum Message {
     Acquired,
     /// The lease could not be renewed at the first attempt; it is tried again.
     RenewalFailing(Trouble),
+    /// The lock is lost, and the command runs on without it: `--on-loss warn`.
+    RunningOn(Loss),
     /// It is renewed again.
     RenewalRecovered,
     /// The command is being stopped; the text says why.

@@ -2,12 +2,10 @@
 
 use std::time::Duration;
 
-use nix::errno::Errno;
-
 use crate::clock::Instant;
 use crate::lock::lease::Lease;
 use crate::outcome::{Ended, Loss, Outcome};
-use crate::supervisor::{Action, After, Event, Message, OnLeftover, Phase, Supervisor};
+use crate::supervisor::{Action, After, Event, Message, OnLeftover, OnLoss, Phase, Supervisor};
 
 /// How soon processes that outlive the command are named, and those that survive being killed.
 const NAME_LEFTOVERS_AFTER: Duration = Duration::from_secs(1);
@@ -33,9 +31,35 @@ impl Supervisor {
         Some(self.history.admitted_at? + self.plan.max_runtime?)
     }
 
+    /// When the lock can no longer be proved ours long enough to end the tree kindly. With `--on-loss warn`
+    /// only until that has been said.
+    pub(super) fn stop_at(&self) -> Option<Instant> {
+        match self.lost {
+            Some(_) => None,
+            None => self.lease.as_ref().map(Lease::stop_at),
+        }
+    }
+
+    /// By when the lease wants the tree dead, if anybody does.
+    pub(super) fn dead_by(&self) -> Option<Instant> {
+        match self.plan.on_loss {
+            OnLoss::Kill => self.lease.as_ref().map(Lease::kill_at),
+            OnLoss::Warn => None,
+        }
+    }
+
+    /// With `--on-loss warn`: the lock is lost, and the command runs on without it. What is proved (a key or a
+    /// lease that is gone) replaces what is only feared.
+    pub(super) fn lose(&mut self, loss: Loss) {
+        if self.lost.as_ref().is_none_or(Loss::may_pass) {
+            self.act(Action::Say(Message::RunningOn(loss.clone())));
+            self.lost = Some(loss);
+        }
+    }
+
     pub(super) fn check_guarding(&mut self, now: Instant) {
         let over = |until: Option<Instant>| until.is_some_and(|until| until <= now);
-        if over(self.lease.as_ref().map(Lease::stop_at)) {
+        if over(self.stop_at()) {
             self.on_lease_running_out(now);
         }
         match &self.phase {
@@ -67,7 +91,9 @@ impl Supervisor {
     /// The command ended by itself, but its end is seen only now that the lock cannot be proved ours any more.
     pub(super) fn check_late_end(&mut self, now: Instant) {
         let late = self.lease.is_some_and(|lease| lease.stop_at() <= now);
-        if late && matches!(self.phase, Phase::Starting | Phase::Running) {
+        // With `--on-loss warn` there is nothing to end, and what was lost is said as soon as deadlines are checked.
+        let ends = self.plan.on_loss == OnLoss::Kill;
+        if late && ends && matches!(self.phase, Phase::Starting | Phase::Running) {
             self.begin_stopping(now, Outcome::Lost(Loss::EndedTooLate));
         }
     }
@@ -78,7 +104,11 @@ impl Supervisor {
             || "no renewal succeeded".to_owned(),
             |(_, trouble)| trouble.detail.clone(),
         );
-        let loss = Outcome::Lost(Loss::NotRenewed(obstacle.clone()));
+        let loss = Loss::NotRenewed(obstacle.clone());
+        if self.plan.on_loss == OnLoss::Warn {
+            return self.lose(loss);
+        }
+        let loss = Outcome::Lost(loss);
         match &self.phase {
             Phase::Starting | Phase::Running | Phase::Draining { .. } => {
                 let why = format!("the lease could not be renewed ({obstacle})");
@@ -114,7 +144,7 @@ impl Supervisor {
             }
             Event::NotStarted(errno) => {
                 if self.phase == Phase::Starting {
-                    let outcome = self.not_started(errno);
+                    let outcome = Outcome::not_started(&self.plan.program, errno);
                     self.release(now, After::Finish(outcome));
                 } else {
                     self.on_empty(now);
@@ -122,19 +152,6 @@ impl Supervisor {
             }
             Event::Ended(ended) => self.on_ended(now, ended),
             _ => self.on_empty(now),
-        }
-    }
-
-    fn not_started(&self, errno: i32) -> Outcome {
-        let program = &self.plan.program;
-        let errno = Errno::from_raw(errno);
-        if errno == Errno::ENOENT {
-            Outcome::NotFound(format!(
-                "{program}: no such command, or its interpreter is missing"
-            ))
-        } else {
-            let why = errno.desc();
-            Outcome::NotExecutable(format!("{program} cannot be executed: {why}"))
         }
     }
 
@@ -171,11 +188,20 @@ impl Supervisor {
             Phase::Draining { outcome, .. }
             | Phase::Stopping { outcome, .. }
             | Phase::Killing { outcome, .. } => {
-                let outcome = outcome.clone();
+                let outcome = self.ending(outcome.clone());
                 self.history.empty_at = Some(now);
                 self.release(now, After::Finish(outcome));
             }
             _ => {}
+        }
+    }
+
+    /// The outcome of a run that may have lost its lock on the way.
+    fn ending(&self, outcome: Outcome) -> Outcome {
+        match (&self.lost, &outcome) {
+            (None, _) => outcome,
+            (Some(loss), Outcome::Command(_)) => Outcome::RanOn(loss.clone()),
+            (Some(loss), _) => worse(outcome, Outcome::Lost(loss.clone())),
         }
     }
 
@@ -189,8 +215,8 @@ impl Supervisor {
     fn begin_stopping(&mut self, now: Instant, outcome: Outcome) {
         let kill_at = now + self.plan.kill_after;
         let kill_at = self
-            .lease
-            .map_or(kill_at, |lease| lease.kill_at().min(kill_at));
+            .dead_by()
+            .map_or(kill_at, |dead_by| dead_by.min(kill_at));
         self.act(Action::Stop);
         self.phase = Phase::Stopping { outcome, kill_at };
     }

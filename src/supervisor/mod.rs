@@ -48,6 +48,15 @@ pub enum OnLeftover {
     Leave,
 }
 
+/// What a lost lock does to the command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnLoss {
+    /// Stop it in time.
+    Kill,
+    /// Only say so: something else, such as a fence, guards what it does.
+    Warn,
+}
+
 /// How long a run may take for what, fixed before it starts.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -67,6 +76,8 @@ pub struct Plan {
     pub max_runtime: Option<Duration>,
     /// What to do with processes that outlive the command.
     pub on_leftover: OnLeftover,
+    /// What a lost lock does to the command.
+    pub on_loss: OnLoss,
     /// The exit status when the lock is busy.
     pub conflict_status: u8,
 }
@@ -149,6 +160,8 @@ pub struct Supervisor {
     /// When the run began: `--wait` counts from here.
     began_at: Instant,
     lease: Option<Lease>,
+    /// With `--on-loss warn`: how the lock was lost while the command runs on.
+    lost: Option<Loss>,
     renewal: Renewal,
     front: Front,
     /// Since when the service has not answered, and how that showed.
@@ -172,6 +185,7 @@ impl Supervisor {
             phase: Phase::Done,
             began_at: now,
             lease: None,
+            lost: None,
             renewal: Renewal::default(),
             front: Front::Alive,
             unreachable: None,
@@ -227,8 +241,7 @@ impl Supervisor {
 
     /// The next instant at which time alone changes something; never in a finished run.
     pub fn next_deadline(&self) -> Option<Instant> {
-        let lease = self.lease.as_ref();
-        let stop_at = lease.map(Lease::stop_at);
+        let stop_at = self.stop_at();
         let wait_until = self.plan.wait.map(|wait| self.began_at + wait);
         let phase = match &self.phase {
             Phase::Enqueueing { answer_by } => earliest([Some(*answer_by), wait_until]),
@@ -333,9 +346,13 @@ impl Supervisor {
             | Phase::Draining { .. }
             | Phase::Stopping { .. }
             | Phase::Killing { .. } => {
-                // Somebody else may hold the lock already: no grace, and nothing left to renew.
+                // Nothing is left to renew.
                 self.renewal.cease();
-                self.kill(now, Outcome::Lost(loss));
+                match self.plan.on_loss {
+                    // Somebody else may hold the lock already: no grace.
+                    OnLoss::Kill => self.kill(now, Outcome::Lost(loss)),
+                    OnLoss::Warn => self.lose(loss),
+                }
             }
             // Nothing of ours is there, or nothing that still matters.
             Phase::Enqueueing { .. } | Phase::Parked | Phase::Releasing { .. } | Phase::Done => {}

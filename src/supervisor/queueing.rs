@@ -234,9 +234,7 @@ impl Supervisor {
             return;
         }
         self.act(Action::HideWaiting);
-        self.act(Action::Publish {
-            kill_at: lease.kill_at(),
-        });
+        self.publish();
         self.act(Action::Start { read_revision });
         self.phase = Phase::Starting;
     }

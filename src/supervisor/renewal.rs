@@ -90,9 +90,14 @@ impl Supervisor {
         self.lease = Some(lease);
         self.renewal = Renewal::Due(lease.renew_at());
         if self.has_tree() {
-            self.act(Action::Publish {
-                kill_at: lease.kill_at(),
-            });
+            self.publish();
+        }
+    }
+
+    /// Tells the guards by when the tree has to be dead, if anybody wants it dead.
+    pub(super) fn publish(&mut self) {
+        if let Some(kill_at) = self.dead_by() {
+            self.act(Action::Publish { kill_at });
         }
     }
 
@@ -107,6 +112,8 @@ impl Supervisor {
                     self.act(Action::Say(Message::RenewalRecovered));
                 }
                 self.reachable();
+                // A validated renewal shows our key as we put it: nobody else can have held the lock.
+                self.lost = None;
                 // Never believe less than what was believed: answers may overtake one another.
                 if self.lease.is_none_or(|lease| lease.sent_at <= sent_at) {
                     self.believe(sent_at, ttl);

@@ -1,5 +1,8 @@
 //! Scripts of events, and every pair of events in every phase. No clock, no process, no server.
 
+// A lock that is lost without killing.
+mod on_loss;
+
 use nix::errno::Errno;
 use proptest::prelude::*;
 
@@ -36,6 +39,7 @@ fn plan() -> Plan {
         connect_timeout: 10 * SECOND,
         max_runtime: None,
         on_leftover: OnLeftover::Wait,
+        on_loss: OnLoss::Kill,
         conflict_status: 75,
     }
 }
@@ -132,13 +136,17 @@ impl World {
                 assert!(self.finished.is_none(), "nothing is due after the end");
             }
             None => assert!(
-                self.finished.is_some() || self.supervisor.phase == Phase::Parked,
+                self.finished.is_some()
+                    || self.supervisor.phase == Phase::Parked
+                    // Nothing is left to renew, and only the command's end is waited for.
+                    || (self.tree && self.supervisor.lost.is_some()),
                 "nothing would ever wake {:?}",
                 self.supervisor
             ),
         }
         let dead_by = self.supervisor.lease().map(Lease::kill_at);
-        if self.tree && dead_by.is_some_and(|kill_at| kill_at <= self.now) {
+        let kills = self.supervisor.plan.on_loss == OnLoss::Kill;
+        if kills && self.tree && dead_by.is_some_and(|kill_at| kill_at <= self.now) {
             assert!(
                 self.killed,
                 "alive at {:?} without a KILL: {:?}",
@@ -795,9 +803,13 @@ fn every_pair_of_events_in_every_phase_keeps_the_rules() {
         for (first, second) in
             (0..kinds).flat_map(|first| (0..kinds).map(move |second| (first, second)))
         {
-            for pause in pauses {
+            for (pause, on_loss) in pauses
+                .into_iter()
+                .flat_map(|pause| [(pause, OnLoss::Kill), (pause, OnLoss::Warn)])
+            {
                 let mut world = World::new(Plan {
                     wait: Some(100 * TTL),
+                    on_loss,
                     ..plan()
                 });
                 enter(&mut world);
@@ -821,10 +833,12 @@ proptest! {
         steps in prop::collection::vec((0_usize..24, 0_u64..20_000), 0..80),
         max_runtime in prop::option::of(1_u64..100),
         leftover in 0_usize..3,
+        warn in any::<bool>(),
     ) {
         let on_leftover = [OnLeftover::Wait, OnLeftover::Kill, OnLeftover::Leave][leftover];
+        let on_loss = if warn { OnLoss::Warn } else { OnLoss::Kill };
         let max_runtime = max_runtime.map(Duration::from_secs);
-        let mut world = World::new(Plan { max_runtime, on_leftover, ..plan() });
+        let mut world = World::new(Plan { max_runtime, on_leftover, on_loss, ..plan() });
         for (index, pause_ms) in steps {
             world.after(Duration::from_millis(pause_ms));
             let event = every_event(world.now).swap_remove(index);

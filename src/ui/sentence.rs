@@ -39,6 +39,7 @@ pub const fn level(message: &Message) -> Level {
         Message::Waiting(_) => Level::Info,
         Message::QueueingAgain(_)
         | Message::PlaceGivenUp
+        | Message::RunningOn(_)
         | Message::Stopping(_)
         | Message::NotReleased(_) => Level::Warning,
     }
@@ -52,6 +53,7 @@ pub const fn event_name(message: &Message) -> &'static str {
         Message::PlaceGivenUp => "place-given-up",
         Message::Acquired => "acquired",
         Message::RenewalFailing(_) => "renewal-failing",
+        Message::RunningOn(_) => "running-on",
         Message::RenewalRecovered => "renewal-recovered",
         Message::Stopping(_) => "stopping",
         Message::NotReleased(_) => "not-released",
@@ -73,6 +75,9 @@ pub fn sentence(message: &Message, name: &LockName, wall: Timestamp) -> String {
             "{name}: the lease could not be renewed ({}); trying again",
             trouble.detail
         ),
+        Message::RunningOn(loss) => {
+            format!("{name}: lock lost: {loss}; the command runs on without it (--on-loss warn)")
+        }
         Message::RenewalRecovered => format!("{name}: the lease is renewed again"),
         Message::Stopping(why) => format!("{name}: stopping the command: {why}"),
         Message::NotReleased(trouble) => format!(

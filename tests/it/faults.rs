@@ -315,3 +315,24 @@ impl Random {
         (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) as usize % limit
     }
 }
+
+#[test]
+fn the_front_reports_what_the_dead_manager_knew() {
+    let etcd = Etcd::start();
+    let report = tempfile::NamedTempFile::new().expect("a file");
+    let run = etcd.run("job").ttl(TTL_S).report(report.path());
+    let running = run.probe(["tree", "plain"]).spawn();
+    running.expect_stdout("ready");
+    let token = etcd.store().entries("job")[0].create_revision;
+    let own = leaseholds_own(&running);
+    // The last of them: the command's parent.
+    own.last().expect("a manager").signal(Signal::SIGKILL);
+    running.wait_within(SOON).assert_status(79);
+    let text = std::fs::read_to_string(report.path()).expect("a report");
+    let report: serde_json::Value = serde_json::from_str(&text).expect("one JSON object");
+    assert_eq!(report["loss"], "manager-died", "{report}");
+    assert_eq!(report["token"], token, "{report}");
+    for field in ["lease", "cluster", "started_at"] {
+        assert!(report[field].is_string(), "{field} in {report}");
+    }
+}

@@ -13,6 +13,8 @@ fn help_and_version_are_asked_for_and_so_go_to_stdout() {
         vec!["-h"],
         vec!["run", "--help"],
         vec!["status", "-h"],
+        vec!["fence", "--help"],
+        vec!["fence", "run", "--help"],
     ] {
         let output = leasehold(&words);
         output.assert_status(0).assert_silent();
@@ -38,6 +40,9 @@ fn the_readme_has_every_option_and_no_other() {
     help.push_str(&leasehold(&["status", "--help"]).stdout);
     let documented = section(&readme, "## All options");
     assert_eq!(long_options(&documented), long_options(&help));
+    for words in [["fence", "put"], ["fence", "run"]] {
+        help.push_str(&leasehold(&[&words[..], &["--help"]].concat()).stdout);
+    }
     let known = long_options(&help);
     for option in long_options(&readme) {
         let of_another_program = ["--bump-revision"].contains(&option.as_str());

@@ -27,6 +27,8 @@ mod transparency;
 mod queue;
 // Nobody runs without the lock.
 mod lease_loss;
+// Unless that was asked for.
+mod on_loss;
 // Whoever of leasehold dies first.
 mod faults;
 // A connection that died without a word.
@@ -49,6 +51,8 @@ mod terminal;
 mod jobcontrol;
 // Editors, pagers and shells, and terminals that go away.
 mod at_a_terminal;
+// Processes that hide.
+mod odd_trees;
 // Deadlines that the manager lets pass.
 mod starved;
 // Signals, and what the command inherits.
@@ -57,6 +61,14 @@ mod signals;
 mod hardship;
 // What everything else is for.
 mod invariant;
+// Only the holder writes in etcd.
+mod fence_etcd;
+// Only the newest holder runs on a machine.
+mod fence_run;
+// And no crash makes it forget.
+mod fence_crash;
+// Resources of all kinds refuse a holder that is one no more.
+mod fence_recipes;
 // What users read is true.
 mod help;
 // What developers read is true.

@@ -16,6 +16,7 @@
 //! | `without CALL COMMAND...` | runs COMMAND where a system call does not exist: see `lacking.rs` |
 //! | `notify TEXT` | sends TEXT to $NOTIFY_SOCKET, as a service of Type=notify does |
 //! | `fork-bomb` | forks until it is stopped |
+//! | `odd SHAPE` | starts a tree of processes that hide: see `odd.rs` |
 //! | `proxy LISTEN SERVER MILLISECONDS` | a slow network in front of SERVER |
 #![expect(
     clippy::disallowed_methods,
@@ -25,6 +26,7 @@
 #![expect(unsafe_code, reason = "it forks and changes signal dispositions")]
 
 mod lacking;
+mod odd;
 #[path = "../it/harness/processes.rs"]
 #[expect(dead_code, reason = "made for the tests, partly used here")]
 mod processes;
@@ -63,6 +65,7 @@ fn main() {
         ["witness", file] => witness(file),
         ["census", cookie] => census(cookie),
         ["tree", shape] => tree::stand(shape),
+        ["odd", shape] => odd::stand(shape),
         ["proxy", listen, server, milliseconds] => slow_proxy(listen, server, milliseconds),
         _ => panic!("see the table in tests/probe/main.rs; got {words:?}"),
     }

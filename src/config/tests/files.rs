@@ -48,6 +48,7 @@ fn every_setting_for_files_is_understood_at_the_top_and_only_those_of_run_in_a_t
             Kind::Status => "7",
             Kind::Signal => "\"INT\"",
             Kind::OnLeftover => "\"wait\"",
+            Kind::OnLoss => "\"warn\"",
             Kind::Path | Kind::Text | Kind::ServerName | Kind::User | Kind::Password => "\"x\"",
         };
         let parse = |text: String| {

@@ -31,7 +31,7 @@ use crate::process::manager::watch::{Waits, Wake};
 use crate::process::page::{Page, Phase};
 use crate::process::signals::{self, Signals};
 use crate::process::tree::{self, Leftover};
-use crate::process::{Common, inherited, stub};
+use crate::process::{Common, Memo, inherited, stub};
 use crate::supervisor::Event;
 
 pub use birth::split;
@@ -116,6 +116,11 @@ impl Manager {
     pub fn prepare(&mut self) {
         self.tell_front(Message::Ready);
         self.look_at = Some(now() + LOOK_EVERY);
+    }
+
+    /// Notes what the front reports of the run if we die. To be called before [`Manager::start`].
+    pub fn note(&self, memo: Memo) {
+        self.common.page.note(memo);
     }
 
     /// Lets the stub become the command, with these variables in addition. Answered by `Started` or

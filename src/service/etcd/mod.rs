@@ -10,6 +10,7 @@
 //!   ├ vanished     the markers of those who cannot remove them any more
 //!   ├ release      giving a session back, whatever has become of it
 //!   └ inspection   a lock as anybody sees it, for `status`
+//!  fence           what only the holder can do, for `fence`
 //!  transaction     what is sent
 //!  reading         what its answer says about the queue
 //!  cluster         which member to ask, and for how long
@@ -32,6 +33,7 @@ mod cluster;
 mod contender;
 mod deadline;
 mod dial;
+pub mod fence;
 mod hedge;
 mod holder;
 mod inspection;

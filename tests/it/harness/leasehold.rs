@@ -133,9 +133,13 @@ impl Run {
     }
 
     /// Puts another program in front, which is expected to execute the rest.
-    pub(crate) fn wrapped<const N: usize>(mut self, wrapper: [&str; N]) -> Self {
+    pub(crate) fn wrapped<const N: usize>(self, wrapper: [&str; N]) -> Self {
+        self.wrapped_by(&wrapper.map(str::to_owned))
+    }
+
+    pub(crate) fn wrapped_by(mut self, wrapper: &[String]) -> Self {
         let mut arguments: Vec<OsString> = wrapper[1..].iter().map(OsString::from).collect();
-        arguments.push(std::mem::replace(&mut self.program, wrapper[0].into()).into());
+        arguments.push(std::mem::replace(&mut self.program, wrapper[0].clone().into()).into());
         arguments.append(&mut self.arguments);
         self.arguments = arguments;
         self

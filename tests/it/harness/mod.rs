@@ -17,6 +17,8 @@ pub(crate) mod processes;
 pub(crate) mod pty;
 // The only poll.
 pub(crate) mod eventually;
+// What locks protect.
+pub(crate) mod servers;
 // Many runs at a time.
 pub(crate) mod together;
 // Who is who around a command, and places where leasehold has to do without something.

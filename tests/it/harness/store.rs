@@ -28,6 +28,8 @@ pub(crate) struct Stored {
     pub(crate) key: String,
     pub(crate) value: Vec<u8>,
     pub(crate) create_revision: i64,
+    /// How often it was put since it was created.
+    pub(crate) version: i64,
     /// 0 without a lease.
     pub(crate) lease: i64,
 }
@@ -38,6 +40,7 @@ impl From<&KeyValue> for Stored {
             key: String::from_utf8_lossy(kv.key()).into_owned(),
             value: kv.value().to_vec(),
             create_revision: kv.create_revision(),
+            version: kv.version(),
             lease: kv.lease(),
         }
     }

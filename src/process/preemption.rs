@@ -1,0 +1,205 @@
+//! How one leasehold ends the run of another on the same machine: `fence run --preempt`.
+//!
+//! It asks the other's manager, which knows its tree and stops it as it would for any other reason. A manager
+//! that does not answer is killed, whereupon its front and its witness kill the tree. Where those do not act
+//! either (they are frozen), everything below the front is killed from here. That nobody is left is never
+//! concluded here: the lock that all of them hold has come free, or it has not.
+
+use std::fmt;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::str::FromStr;
+
+use crate::process::readiness::Readiness;
+use crate::process::signals::{REQUEST, Signals};
+use crate::process::tree::{self, Process};
+
+/// A process that is not mixed up with a later one of the same pid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Identity {
+    pid: i32,
+    /// When it started, in clock ticks since boot.
+    started: u64,
+}
+
+/// The two processes of a run that others need to know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Guards {
+    front: Identity,
+    manager: Identity,
+}
+
+impl fmt::Display for Guards {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { front, manager } = self;
+        write!(
+            f,
+            "{} {} {} {}",
+            front.pid, front.started, manager.pid, manager.started
+        )
+    }
+}
+
+impl FromStr for Guards {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let numbers: Vec<u64> = text
+            .split(' ')
+            .map(str::parse)
+            .collect::<Result<_, _>>()
+            .map_err(|_| ())?;
+        let identity = |pid: u64, started| match i32::try_from(pid) {
+            // 0 and 1 are nobody's to signal.
+            Ok(pid) if pid > 1 => Ok(Identity { pid, started }),
+            _ => Err(()),
+        };
+        match numbers[..] {
+            [front, front_started, manager, manager_started] => Ok(Self {
+                front: identity(front, front_started)?,
+                manager: identity(manager, manager_started)?,
+            }),
+            _ => Err(()),
+        }
+    }
+}
+
+impl Guards {
+    /// Those of the run whose manager this process is; none without /proc.
+    pub fn own(front_pid: i32) -> Option<Self> {
+        Some(Self {
+            front: Identity::of(front_pid)?,
+            manager: Identity::of(std::process::id() as i32)?,
+        })
+    }
+
+    /// Whether one of them is still there.
+    pub fn are_there(&self) -> bool {
+        self.front.find().is_some() || self.manager.find().is_some()
+    }
+
+    /// The pid that everybody knows, for people.
+    pub const fn front_pid(&self) -> i32 {
+        self.front.pid
+    }
+
+    /// Asks the manager to stop its tree and to end.
+    ///
+    /// # Errors
+    /// When it is gone, or we may not.
+    pub fn ask(&self) -> io::Result<()> {
+        self.manager.signal(REQUEST as i32)
+    }
+
+    /// Kills the manager: front and witness kill the tree for it.
+    ///
+    /// # Errors
+    /// When it is gone, or we may not.
+    pub fn kill_manager(&self) -> io::Result<()> {
+        self.manager.signal(libc::SIGKILL)
+    }
+
+    /// Kills everybody below the front, and the front once nobody is below it. To be repeated until the lock is
+    /// free: what is forked meanwhile can be missed.
+    ///
+    /// # Errors
+    /// When one of them may not be signalled.
+    pub fn kill_all(&self) -> io::Result<()> {
+        let Some(front) = self.front.find() else {
+            return Ok(());
+        };
+        let alive: Vec<Process> = tree::descendants(front.pid)
+            .into_iter()
+            .filter(|process| !process.is_dead())
+            .collect();
+        if alive.is_empty() {
+            return front.signal(libc::SIGKILL);
+        }
+        let kill = |process: &Process| process.signal(libc::SIGKILL);
+        alive
+            .iter()
+            .map(kill)
+            .filter(|result| !is_gone(result))
+            .collect()
+    }
+}
+
+fn is_gone(result: &io::Result<()>) -> bool {
+    matches!(result, Err(error) if error.raw_os_error() == Some(libc::ESRCH))
+}
+
+impl Identity {
+    fn of(pid: i32) -> Option<Self> {
+        let started = Process::read(pid)?.started;
+        Some(Self { pid, started })
+    }
+
+    /// The process, if it is still that one.
+    fn find(self) -> Option<Process> {
+        Process::read(self.pid).filter(|process| process.started == self.started)
+    }
+
+    fn signal(self, signal: i32) -> io::Result<()> {
+        match self.find() {
+            Some(process) => process.signal(signal),
+            None => Err(io::Error::from_raw_os_error(libc::ESRCH)),
+        }
+    }
+}
+
+/// What a manager is asked by other leaseholds.
+pub struct Requests {
+    signals: Signals,
+    readiness: Readiness<OwnedFd>,
+}
+
+impl Requests {
+    /// Must be called in the manager process, inside a tokio runtime.
+    ///
+    /// # Errors
+    /// When no descriptor is left.
+    pub fn new() -> io::Result<Self> {
+        let signals = Signals::requests()?;
+        let readiness = Readiness::new(signals.try_clone()?)?;
+        Ok(Self { signals, readiness })
+    }
+
+    /// Waits for a request. Cancel safe.
+    pub async fn next(&self) {
+        // An error means that the reactor is gone: then nothing waits any more either.
+        let _ = self.readiness.read(|_| self.signals.next()).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn guards_are_read_as_they_are_written_and_nothing_else_is() {
+        let own = Guards::own(std::process::id() as i32).expect("/proc is there");
+        assert_eq!(own.to_string().parse(), Ok(own));
+        for text in [
+            "",
+            "1 2 3 4",
+            "2 2 0 4",
+            "2 2 3",
+            "2 2 3 4 5",
+            "2 x 3 4",
+            "-2 2 3 4",
+        ] {
+            assert_eq!(text.parse::<Guards>(), Err(()), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_pid_that_means_another_process_by_now_is_not_signalled() {
+        let own = std::process::id() as i32;
+        let identity = Identity {
+            pid: own,
+            started: 1,
+        };
+        let error = identity.signal(libc::SIGKILL).expect_err("another one");
+        assert_eq!(error.raw_os_error(), Some(libc::ESRCH));
+    }
+}

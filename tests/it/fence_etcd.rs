@@ -1,0 +1,342 @@
+//! `fence check`, `fence put`, `fence delete`: what only the holder can do in etcd, and what is said when it is
+//! none any more, or when that cannot be known.
+
+use std::time::Duration;
+
+use crate::harness::etcd::{Etcd, free_port};
+use crate::harness::eventually::{SOON, eventually};
+use crate::harness::leasehold::{Run, Running};
+use crate::harness::proxy::Proxy;
+use crate::harness::store::{Store, Stored};
+
+/// Enough to break a connection between etcd's answer and its arrival.
+const DELAY: Duration = Duration::from_millis(400);
+
+/// A holder, and what it was told of its lock.
+struct Held {
+    etcd: Etcd,
+    holder: Running,
+    sequencer: String,
+}
+
+impl Held {
+    fn start() -> Self {
+        let etcd = Etcd::start();
+        let (holder, sequencer) = hold(&etcd);
+        Self {
+            etcd,
+            holder,
+            sequencer,
+        }
+    }
+
+    /// `leasehold fence` from outside, with the holder's sequencer.
+    fn put(&self, key: &str, value: &str) -> Run {
+        let sequencer = &self.sequencer;
+        self.etcd
+            .leasehold(["fence", "put", "--sequencer", sequencer, key, value])
+    }
+
+    fn value(&self, key: &str) -> Option<Stored> {
+        value(&self.etcd.store(), key)
+    }
+}
+
+fn hold(etcd: &Etcd) -> (Running, String) {
+    let holder = etcd
+        .run("job")
+        .shell("echo $LEASEHOLD_SEQUENCER; cat")
+        .spawn();
+    let stdout = holder.expect_stdout(":job\n");
+    (holder, stdout.trim().to_owned())
+}
+
+fn value(store: &Store, key: &str) -> Option<Stored> {
+    store.keys(key).pop()
+}
+
+#[test]
+fn inside_the_command_nothing_has_to_be_said() {
+    let etcd = Etcd::start();
+    let binary = crate::harness::leasehold::binary();
+    let script = format!(
+        "set -e; {binary} fence check; {binary} fence put app/a one; printf 'a\\0b' | {binary} fence put app/b;
+         echo -- | {binary} fence put app/c -; {binary} fence put app/d -- -v; {binary} fence delete app/a;
+         {binary} fence delete app/a"
+    );
+    etcd.run("job")
+        .shell(&script)
+        .output()
+        .assert_status(0)
+        .assert_silent();
+    let store = etcd.store();
+    assert!(value(&store, "app/a").is_none());
+    for (key, bytes) in [
+        ("app/b", &b"a\0b"[..]),
+        ("app/c", b"--\n"),
+        ("app/d", b"-v"),
+    ] {
+        assert_eq!(value(&store, key).expect(key).value, bytes, "{key}");
+    }
+}
+
+#[test]
+fn a_holder_that_let_go_is_stale_and_writes_nothing() {
+    let held = Held::start();
+    held.etcd
+        .leasehold(["fence", "check", &held.sequencer])
+        .output()
+        .assert_status(0)
+        .assert_silent();
+    held.put("app/a", "mine").output().assert_status(0);
+    let Held {
+        etcd,
+        holder,
+        sequencer,
+    } = held;
+    holder.wait().assert_status(0);
+    etcd.leasehold(["fence", "check", &sequencer])
+        .output()
+        .assert_status(79)
+        .assert_stderr_has(["job: token", "is stale"]);
+    let late = ["fence", "put", "--sequencer", &sequencer, "app/a", "late"];
+    etcd.leasehold(late)
+        .output()
+        .assert_status(79)
+        .assert_stderr_has(["is stale", "app/a was not written"]);
+    let quiet = ["fence", "delete", "-q", "--sequencer", &sequencer, "app/a"];
+    etcd.leasehold(quiet)
+        .output()
+        .assert_status(79)
+        .assert_silent();
+    let kept = value(&etcd.store(), "app/a").expect("not deleted");
+    assert_eq!((&kept.value[..], kept.version), (&b"mine"[..], 1));
+}
+
+#[test]
+fn a_holder_whose_key_is_gone_is_stale_before_anybody_else_has_the_lock() {
+    let held = Held::start();
+    let entry = held.etcd.store().entries("job").remove(0);
+    held.etcd.store().delete(&entry.key);
+    held.put("app/a", "late").output().assert_status(79);
+    assert!(held.value("app/a").is_none());
+}
+
+#[test]
+fn tokens_of_another_cluster_are_refused_before_anything_is_written() {
+    let held = Held::start();
+    let (_, rest) = held.sequencer[2..].split_once(':').expect("a cluster");
+    let foreign = format!("1:beef:{rest}");
+    for words in [
+        vec!["check", foreign.as_str()],
+        vec!["put", "--sequencer", &foreign, "app/a", "x"],
+        vec!["delete", "--sequencer", &foreign, "app/a"],
+    ] {
+        held.etcd
+            .leasehold(["fence"])
+            .all_arguments(&words)
+            .output()
+            .assert_status(64)
+            .assert_stderr_has(["is of cluster beef", "cannot be compared"]);
+    }
+    assert!(held.value("app/a").is_none());
+}
+
+#[test]
+fn bad_input_is_refused_with_its_own_sentence() {
+    let etcd = Etcd::start();
+    let cases: &[(&[&str], &str)] = &[
+        (&["check"], "$leasehold_sequencer is not set"),
+        (&["check", ""], "the sequencer is empty"),
+        (
+            &["check", "1:cafe:exclusive:33"],
+            "cut short: it has 4 of 6",
+        ),
+        (
+            &["check", "2:cafe:exclusive:33:1f:a"],
+            "is of version \"2\"",
+        ),
+        (&["check", "1:cafe:exclusive:0:1f:a"], "0 is no token"),
+        (&["check", "1:cafe:exclusive:-7:1f:a"], "-7 is no token"),
+        (&["check", "1:cafe:exclusive:x:1f:a"], "is not a number"),
+        (
+            &["check", "1:cafe:exclusive:9223372036854775808:1f:a"],
+            "the largest there can be",
+        ),
+        (&["check", "1:cafe:open:3:1f:a"], "mode \"open\""),
+        (
+            &["check", "1:cafe:exclusive:3:1f:a b"],
+            "cannot contain ' '",
+        ),
+        (
+            &[
+                "put",
+                "--sequencer",
+                "1:c:exclusive:3:1f:a",
+                "/leasehold/a",
+                "x",
+            ],
+            "where leasehold keeps its locks",
+        ),
+        (
+            &["put", "--sequencer", "1:c:exclusive:3:1f:a", "", "x"],
+            "key is empty",
+        ),
+        (
+            &[
+                "put",
+                "--sequencer",
+                "1:c:exclusive:3:1f:a",
+                "k",
+                "--file",
+                "/nonexistent",
+            ],
+            "/nonexistent cannot be read",
+        ),
+    ];
+    for (words, sentence) in cases {
+        etcd.leasehold(["fence"])
+            .all_arguments(words)
+            .output()
+            .assert_status(64)
+            .assert_stderr_has([sentence]);
+    }
+    let given = "1:cafe:exclusive:33:1f:a";
+    etcd.leasehold(["fence", "check"])
+        .variable("LEASEHOLD_SEQUENCER", given)
+        .variable("LEASEHOLD_TOKEN", "34")
+        .output()
+        .assert_status(64)
+        .assert_stderr_has(["the environment is that of two runs"]);
+}
+
+#[test]
+fn a_value_that_etcd_cannot_take_is_refused_before_the_transaction() {
+    let held = Held::start();
+    let sequencer = &held.sequencer;
+    let put = ["fence", "put", "--sequencer", sequencer, "app/a"];
+    held.etcd
+        .leasehold(put)
+        .input(vec![0; 3 << 19])
+        .output()
+        .assert_status(64)
+        .assert_stderr_has(["stdin is too large", "1.5 mib", "nothing was written"]);
+    assert!(held.value("app/a").is_none());
+    // The largest that is let through is one that etcd takes.
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("value");
+    let mut bytes = 3 << 19;
+    let mut status = Some(64);
+    while status == Some(64) {
+        bytes -= 16;
+        std::fs::write(&path, vec![7; bytes]).expect("written");
+        let file = ["--file", path.to_str().expect("readable")];
+        status = held
+            .etcd
+            .leasehold(put)
+            .arguments(file)
+            .output()
+            .status
+            .code();
+    }
+    assert_eq!(status, Some(0), "{bytes} bytes");
+    assert_eq!(held.value("app/a").expect("there").value.len(), bytes);
+}
+
+#[test]
+fn an_etcd_that_is_not_there_is_69_and_nothing_was_written() {
+    let mut held = Held::start();
+    held.etcd.only().stop();
+    let put = held.put("app/a", "x").arguments(["--connect-timeout", "1"]);
+    put.output()
+        .assert_status(69)
+        .assert_stderr_has(["cannot connect", "app/a was not written"]);
+    let check = ["fence", "check", "--connect-timeout", "1", &held.sequencer];
+    held.etcd.leasehold(check).output().assert_status(69);
+}
+
+/// A write whose reply is on its way when the connection breaks.
+fn write_and_lose_the_reply(held: &Held, proxy: &Proxy, patience: &str) -> Running {
+    proxy.delay(DELAY);
+    let sequencer = &held.sequencer;
+    let writing = Run::new(&proxy.endpoint())
+        .arguments(["fence", "put", "--sequencer", sequencer, "app/a", "mine"])
+        .arguments(["--connect-timeout", patience])
+        .spawn();
+    let store = held.etcd.store();
+    eventually("the value is in etcd", SOON, || {
+        value(&store, "app/a").ok_or("not yet")
+    });
+    proxy.cut();
+    proxy.delay(Duration::ZERO);
+    writing
+}
+
+fn proxied(held: &mut Held) -> Proxy {
+    Proxy::start(free_port(), held.etcd.only().address()).expect("listens")
+}
+
+#[test]
+fn a_lost_reply_is_looked_up_and_the_value_is_written_once() {
+    let mut held = Held::start();
+    let proxy = proxied(&mut held);
+    let writing = write_and_lose_the_reply(&held, &proxy, "20");
+    proxy.mend();
+    writing.wait().assert_status(0).assert_silent();
+    assert_eq!(held.value("app/a").expect("there").version, 1, "once");
+}
+
+#[test]
+fn a_lost_reply_is_looked_up_also_when_a_successor_has_written_since() {
+    let mut held = Held::start();
+    let proxy = proxied(&mut held);
+    let writing = write_and_lose_the_reply(&held, &proxy, "30");
+    let Held { etcd, holder, .. } = held;
+    holder.wait().assert_status(0);
+    let (_next, sequencer) = hold(&etcd);
+    let put = ["fence", "put", "--sequencer", &sequencer, "app/a", "next"];
+    etcd.leasehold(put).output().assert_status(0);
+    proxy.mend();
+    writing.wait().assert_status(0);
+    let kept = value(&etcd.store(), "app/a").expect("there");
+    assert_eq!((&kept.value[..], kept.version), (&b"next"[..], 2));
+}
+
+#[test]
+fn a_lost_reply_that_cannot_be_looked_up_is_unknown_and_says_what_to_do() {
+    let mut held = Held::start();
+    let proxy = proxied(&mut held);
+    write_and_lose_the_reply(&held, &proxy, "8")
+        .wait()
+        .assert_status(69)
+        .assert_stderr_has([
+            "whether app/a was written is not known",
+            "give the same command again",
+        ]);
+}
+
+#[test]
+fn writers_of_one_holder_do_not_lose_each_others_changes_to_errors() {
+    let held = Held::start();
+    let writing: Vec<Running> = (0..8)
+        .map(|number| held.put("app/a", &number.to_string()).spawn())
+        .collect();
+    for writer in writing {
+        writer.wait().assert_status(0);
+    }
+    assert_eq!(held.value("app/a").expect("there").version, 8);
+}
+
+#[test]
+fn a_member_without_a_quorum_says_nothing_rather_than_what_it_remembers() {
+    let mut etcd = Etcd::start_three();
+    let (_holder, sequencer) = hold(&etcd);
+    for member in &mut etcd.members[1..] {
+        member.stop();
+    }
+    let left = etcd.members[0].endpoint();
+    Run::new(&left)
+        .arguments(["fence", "check", "--connect-timeout", "2", &sequencer])
+        .output()
+        .assert_status(69);
+}

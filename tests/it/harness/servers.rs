@@ -1,0 +1,265 @@
+//! The resources that recipes protect: real servers, each with a folder and an address of its own, for one test.
+//!
+//! What is missing on a machine is no failure: whoever wants a server says so and goes on without.
+
+use std::fs;
+use std::net::{SocketAddr, TcpStream};
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, geteuid};
+use tempfile::TempDir;
+
+use super::etcd::{die_with_this_thread, free_port};
+use super::eventually::{SOON, eventually};
+use super::leasehold::binary;
+
+/// "Immediate shutdown", with its shared memory removed (postgres(1)).
+const POSTGRESQL_END: Signal = Signal::SIGQUIT;
+
+/// Servers that refuse to run as root run as nobody.
+const NOBODY: u32 = 65534;
+
+/// A server, and what has to be in the environment to find it.
+pub(crate) struct Server {
+    pub(crate) variables: Vec<(String, String)>,
+    child: Option<Child>,
+    /// Ends it at once, with all its processes.
+    end: Signal,
+    folder: TempDir,
+}
+
+/// What is missing.
+pub(crate) type Missing = String;
+
+impl Server {
+    /// PostgreSQL, with a cluster of its own.
+    pub(crate) fn postgresql() -> Result<Self, Missing> {
+        let programs = postgresql_programs()?;
+        let (folder, address) = (folder(), free_port());
+        let data = folder.path().join("data");
+        let data = data.to_str().expect("readable");
+        let made = unprivileged(&programs.join("initdb"), Signal::SIGKILL)
+            .args(["-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8"])
+            .args(["--no-sync", "--no-instructions"])
+            .stdout(Stdio::null())
+            .status();
+        assert!(made.is_ok_and(|status| status.success()), "initdb");
+        let mut command = unprivileged(&programs.join("postgres"), POSTGRESQL_END);
+        command
+            .args(["-D", data, "-c", "fsync=off"])
+            .args(["-c", "unix_socket_directories="])
+            .args(["-c", &format!("listen_addresses={}", address.ip())])
+            .args(["-p", &address.port().to_string()]);
+        let server = Self::started(folder, command, address, POSTGRESQL_END);
+        let server = server.with("PGHOST", address.ip());
+        let server = server.with("PGPORT", address.port());
+        let server = server
+            .with("PGUSER", "postgres")
+            .with("PGDATABASE", "postgres");
+        // It listens before it answers.
+        eventually("PostgreSQL answers", SOON, || {
+            let mut asked = Command::new("psql");
+            asked
+                .args(["-qc", "SELECT 1"])
+                .envs(server.variables.clone());
+            match asked.stdout(Stdio::null()).stderr(Stdio::null()).status() {
+                Ok(status) if status.success() => Ok(()),
+                other => Err(format!("{other:?}")),
+            }
+        });
+        Ok(server)
+    }
+
+    /// Redis, in memory.
+    pub(crate) fn redis() -> Result<Self, Missing> {
+        let program = program("redis-server")?;
+        let (folder, address) = (folder(), free_port());
+        let mut command = Command::new(program);
+        command
+            .args(["--bind", &address.ip().to_string()])
+            .args(["--port", &address.port().to_string()])
+            .args(["--save", "", "--appendonly", "no", "--dir"])
+            .arg(folder.path());
+        let server = Self::started(folder, command, address, Signal::SIGTERM);
+        Ok(server.with("REDIS_URL", format!("redis://{address}")))
+    }
+
+    /// Apache with WebDAV, one request at a time: mod_dav's check and write are two steps.
+    pub(crate) fn http() -> Result<Self, Missing> {
+        let program = program("apache2")?;
+        let (folder, address) = (folder(), free_port());
+        let root = folder.path().display();
+        let config = format!(
+            "ServerRoot {root}
+             ServerName localhost
+             Listen {address}
+             PidFile {root}/pid
+             ErrorLog {root}/log
+             DefaultRuntimeDir {root}
+             LoadModule mpm_prefork_module /usr/lib/apache2/modules/mod_mpm_prefork.so
+             LoadModule authz_core_module /usr/lib/apache2/modules/mod_authz_core.so
+             LoadModule dav_module /usr/lib/apache2/modules/mod_dav.so
+             LoadModule dav_fs_module /usr/lib/apache2/modules/mod_dav_fs.so
+             StartServers 1
+             MaxSpareServers 1
+             MaxRequestWorkers 1
+             FileETag Digest
+             DocumentRoot {root}/www
+             DavLockDB {root}/locks
+             <Directory {root}/www>
+               Dav On
+               Require all granted
+             </Directory>\n"
+        );
+        let path = folder.path().join("config");
+        fs::write(&path, config).expect("ours");
+        fs::create_dir(folder.path().join("www")).expect("ours");
+        give_away(&folder.path().join("www"));
+        let mut command = unprivileged(&program, Signal::SIGTERM);
+        command.arg("-DFOREGROUND").arg("-f").arg(path);
+        let server = Self::started(folder, command, address, Signal::SIGTERM);
+        Ok(server.with("URL", format!("http://{address}/state")))
+    }
+
+    /// moto's server, which speaks S3.
+    pub(crate) fn s3() -> Result<Self, Missing> {
+        let python = python();
+        let has_moto = Command::new(&python)
+            .args(["-c", "import moto.server"])
+            .stderr(Stdio::null())
+            .status();
+        if !has_moto.is_ok_and(|status| status.success()) {
+            return Err("moto (pip install 'moto[server]')".to_owned());
+        }
+        let (folder, address) = (folder(), free_port());
+        let mut command = Command::new(python);
+        command
+            .args(["-m", "moto.server", "-H", &address.ip().to_string()])
+            .args(["-p", &address.port().to_string()]);
+        let server = Self::started(folder, command, address, Signal::SIGTERM);
+        let object = format!("http://{address}/bucket/state");
+        Ok(server
+            .with("OBJECT", object)
+            .with("AWS_ACCESS_KEY_ID", "test")
+            .with("AWS_SECRET_ACCESS_KEY", "test"))
+    }
+
+    /// No server: a folder for a bare repository.
+    pub(crate) fn git() -> Result<Self, Missing> {
+        program("git")?;
+        let server = Self::folder_only();
+        let path = server.folder.path().join("repository");
+        Ok(server.with("REPOSITORY", path.display()))
+    }
+
+    /// No server: a folder for a file.
+    pub(crate) fn file() -> Result<Self, Missing> {
+        let server = Self::folder_only();
+        let path = server.folder.path().join("state");
+        Ok(server.with("FILE", path.display()))
+    }
+
+    fn folder_only() -> Self {
+        Self {
+            variables: Vec::new(),
+            child: None,
+            end: Signal::SIGTERM,
+            folder: folder(),
+        }
+    }
+
+    fn started(folder: TempDir, mut command: Command, address: SocketAddr, end: Signal) -> Self {
+        let log = fs::File::create(folder.path().join("output")).expect("ours");
+        command
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("a descriptor"))
+            .stderr(log);
+        die_with_this_thread(&mut command);
+        let child = command.spawn().expect("found before");
+        let server = Self {
+            variables: Vec::new(),
+            child: Some(child),
+            end,
+            folder,
+        };
+        eventually(format!("{command:?} listens"), SOON, || {
+            TcpStream::connect(address).map_err(|error| {
+                let output = fs::read_to_string(server.folder.path().join("output"));
+                format!("{error}: {}", output.unwrap_or_default())
+            })
+        });
+        server
+    }
+
+    fn with(mut self, name: &str, value: impl ToString) -> Self {
+        self.variables.push((name.to_owned(), value.to_string()));
+        self
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let pid = Pid::from_raw(child.id().cast_signed());
+            let _ = kill(pid, self.end);
+            let _ = child.wait();
+        }
+    }
+}
+
+fn folder() -> TempDir {
+    let folder = TempDir::with_prefix("leasehold-server-").expect("a folder");
+    give_away(folder.path());
+    folder
+}
+
+fn give_away(path: &Path) {
+    if geteuid().is_root() {
+        chown(path, Some(NOBODY), Some(NOBODY)).expect("root may");
+        fs::set_permissions(path, PermissionsExt::from_mode(0o755)).expect("root may");
+    }
+}
+
+/// A program as somebody who is not root; it gets `end` when the test dies.
+fn unprivileged(program: &Path, end: Signal) -> Command {
+    if !geteuid().is_root() {
+        return Command::new(program);
+    }
+    let mut command = Command::new("setpriv");
+    command
+        .args([format!("--reuid={NOBODY}"), format!("--regid={NOBODY}")])
+        // Changing the user would cancel it.
+        .args(["--clear-groups", "--pdeathsig", end.as_str(), "--"])
+        .arg(program);
+    command
+}
+
+fn program(name: &str) -> Result<PathBuf, Missing> {
+    ["/usr/bin", "/usr/sbin", "/usr/local/bin"]
+        .iter()
+        .map(|folder| Path::new(folder).join(name))
+        .find(|path| path.exists())
+        .ok_or_else(|| name.to_owned())
+}
+
+/// The one that scripts/setup.sh made beside the build, where the system's own must not be added to.
+fn python() -> PathBuf {
+    let build = Path::new(binary()).ancestors().nth(2);
+    let own = build.map(|build| build.join("moto/bin/python3"));
+    own.filter(|own| own.exists())
+        .unwrap_or_else(|| "python3".into())
+}
+
+/// Debian keeps the server's programs outside of PATH, one folder for each version.
+fn postgresql_programs() -> Result<PathBuf, Missing> {
+    program("psql")?;
+    let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten();
+    versions
+        .flatten()
+        .map(|version| version.path().join("bin"))
+        .find(|folder| folder.join("postgres").exists() && folder.join("initdb").exists())
+        .ok_or_else(|| "the server of postgresql".to_owned())
+}
