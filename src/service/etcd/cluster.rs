@@ -211,10 +211,14 @@ impl Cluster {
     }
 
     fn explained(&self, failure: Failure) -> Failure {
-        match (&failure.sign, &self.common.login) {
-            (Sign::NotPermitted, Some(login)) => failure.naming(&login.user, &self.keys),
-            (Sign::NotPermitted, None) => failure.naming("we", &self.keys),
-            _ => failure,
+        if failure.sign != Sign::NotPermitted {
+            return failure;
+        }
+        let has_identity = self.common.tls.as_ref().is_some_and(Tls::has_identity);
+        match &self.common.login {
+            Some(login) => failure.naming(&login.user, &self.keys),
+            None if has_identity => failure.naming("the user in our certificate", &self.keys),
+            None => failure.naming("whoever asks", &self.keys),
         }
     }
 
@@ -246,12 +250,13 @@ impl Cluster {
                     Err(failure) if !failure.may_pass() => return Err(failure),
                     Err(failure) => {
                         let waited = clock::now().since(started_at);
-                        failures.push(failure.over(self.members[index].address(), waited));
+                        let address = self.members[index].address();
+                        failures.push((address, failure.over(address, waited)));
                     }
                 }
             }
             let now = clock::now();
-            let is_lasting = failures.iter().all(|failure| failure.lasting);
+            let is_lasting = failures.iter().all(|(_, failure)| failure.lasting);
             if is_lasting || give_up_at.since(now) < LOGIN_PAUSE_MIN {
                 drop(gate);
                 return Err(Failure::of_all(failures).before_request());

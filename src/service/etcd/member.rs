@@ -33,10 +33,11 @@ use crate::lock::token::ClusterId;
 use crate::supervisor::TroubleKind;
 
 /// How long a member may hash a password before it is asked whether it lives.
-const HASHING_PATIENCE: Duration = Duration::from_millis(500);
+const HASHING_PATIENCE: Duration = Duration::from_secs(1);
 
-/// How long it may take to say so. A core that hashes a hundred passwords takes its time.
-const SIGN_OF_LIFE_PATIENCE: Duration = Duration::from_secs(2);
+/// How long it may take to say so. A core that hashes a hundred passwords takes its time, and it has only just
+/// been met.
+const SIGN_OF_LIFE_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long a member that was of no use is asked only after the others.
 const DISTRUST: Duration = Duration::from_secs(10);
@@ -61,6 +62,7 @@ pub struct Member {
     common: Arc<Common>,
     connection: Mutex<Option<Connection>>,
     connections: AtomicU64,
+    has_answered: AtomicBool,
     /// When it was last of no use, in nanoseconds since boot; 0 when it was of use since.
     distrusted_at: AtomicU64,
 }
@@ -84,6 +86,7 @@ impl Member {
             common: Arc::clone(common),
             connection: Mutex::new(None),
             connections: AtomicU64::new(0),
+            has_answered: AtomicBool::new(false),
             distrusted_at: AtomicU64::new(0),
         })
     }
@@ -153,7 +156,10 @@ impl Member {
     ) -> Result<T, Failure> {
         let started_at = clock::now();
         match within(give_up_at, exchange).await {
-            Some(Ok(answer)) => Ok(answer),
+            Some(Ok(answer)) => {
+                self.has_answered.store(true, Ordering::Relaxed);
+                Ok(answer)
+            }
             Some(Err(error)) => Err(self.failure(&error)),
             None => {
                 let waited = clock::now().since(started_at);
@@ -169,7 +175,13 @@ impl Member {
             }
             _ => None,
         };
-        refused.unwrap_or_else(|| Failure::of(self.address(), error))
+        let failure = refused.unwrap_or_else(|| Failure::of(self.address(), error));
+        // etcd hangs up on whoever does not speak TLS to it.
+        let may_want_tls = !self.is_tls && !self.has_answered.load(Ordering::Relaxed);
+        match may_want_tls && failure.sign == Sign::Ambiguous {
+            true => failure.adding("if it speaks TLS, write https:// before it"),
+            false => failure,
+        }
     }
 
     /// Connects, where there is no connection.
@@ -250,6 +262,7 @@ impl Member {
         let mut leases = connection.client.lease_client();
         match leases.time_to_live(nobodys, None).await {
             Ok(response) => {
+                self.has_answered.store(true, Ordering::Relaxed);
                 self.check_cluster(response.header())?;
                 connection.is_met.store(true, Ordering::Relaxed);
                 Ok(())
@@ -320,14 +333,15 @@ impl Member {
         Ok(())
     }
 
+    /// Any answer will do, also that of a member without a leader or one that tells its state to nobody.
     async fn is_alive(&self, give_up_at: Instant) -> Result<(), Failure> {
-        let connection = self.ready(give_up_at).await?;
-        let meeting = within(give_up_at, self.meet(&connection)).await;
-        meeting.unwrap_or_else(|| {
-            self.disconnect();
-            let waited = SIGN_OF_LIFE_PATIENCE;
-            Err(Failure::unanswered(self.address(), Sign::Ambiguous, waited))
-        })
+        let asked = self.call(give_up_at, |client| async move {
+            client.maintenance_client().status().await.map(|_| ())
+        });
+        match asked.await {
+            Err(failure) if failure.silent || failure.sign == Sign::NotSent => Err(failure),
+            _ => Ok(()),
+        }
     }
 
     /// Does not use the present connection any more.
