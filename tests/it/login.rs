@@ -105,22 +105,24 @@ fn a_user_where_there_are_none_is_let_in_as_etcdctl_is() {
 }
 
 #[test]
-fn a_hundred_runs_that_start_at_once_log_in_a_hundred_times() {
+fn a_hundred_runs_that_start_at_once_log_in_once_each() {
     let etcd = with_users(Etcd::start_three());
     user(&etcd, "cron", &["/leasehold/"]);
     let folder = password_file(PASSWORD);
-    let before = logins(&etcd);
+    let before = hashed_passwords(&etcd);
     in_threads(100, 0..100, |number| {
         // Two cores hash a hundred passwords here; nobody is given up for that.
         as_user(etcd.run(&format!("job/{number}")), "cron", folder.path())
             .arguments(["--connect-timeout", "60"])
+            .ttl(TTL_S)
             .shell("echo ran")
             .output()
             .assert_status(0)
             .assert_stdout("ran\n");
     });
-    let after = logins(&etcd);
-    assert_eq!(after - before, 100);
+    let hashed = hashed_passwords(&etcd) - before;
+    // A login that an election interrupts has to be repeated, hash and all.
+    assert!((100..=120).contains(&hashed), "{hashed}");
     etcd.store().assert_clean();
 }
 
@@ -295,8 +297,13 @@ fn run_documented(etcd: &Etcd, which: &str) -> TempDir {
     folder
 }
 
-fn logins(etcd: &Etcd) -> u64 {
-    etcd.metric("grpc_server_handled_total", "grpc_method=\"Authenticate\"")
+/// Also those that nobody waited for to the end (Unknown); but an election is noticed before anything is hashed.
+fn hashed_passwords(etcd: &Etcd) -> u64 {
+    let of = |code: &str| {
+        let labels = format!("grpc_code=\"{code}\",grpc_method=\"Authenticate\"");
+        etcd.metric("grpc_server_handled_total", &labels)
+    };
+    of("OK") + of("Unknown")
 }
 
 #[track_caller]

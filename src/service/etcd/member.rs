@@ -11,6 +11,7 @@
 //! - No HTTP/2 keepalive: etcd closes connections that ping more often than every 5 s
 //!   (etcd: server/embed/config.go, MinTime), and our own deadlines notice silence anyway.
 
+use std::error::Error as _;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -35,9 +36,12 @@ use crate::supervisor::TroubleKind;
 /// How long a member may hash a password before it is asked whether it lives.
 const HASHING_PATIENCE: Duration = Duration::from_secs(1);
 
-/// How long it may take to say so. A core that hashes a hundred passwords takes its time, and it has only just
-/// been met.
+/// How long it may take to say so, at least. A core that hashes a hundred passwords takes its time, and it has
+/// only just been met.
 const SIGN_OF_LIFE_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long a login may take.
+const LOGIN_PATIENCE: Duration = Duration::from_secs(60);
 
 /// How long a member that was of no use is asked only after the others.
 const DISTRUST: Duration = Duration::from_secs(10);
@@ -178,7 +182,8 @@ impl Member {
         let failure = refused.unwrap_or_else(|| Failure::of(self.address(), error));
         // etcd hangs up on whoever does not speak TLS to it.
         let may_want_tls = !self.is_tls && !self.has_answered.load(Ordering::Relaxed);
-        match may_want_tls && failure.sign == Sign::Ambiguous {
+        let is_broken = matches!(error, Error::GRpcStatus(status) if status.source().is_some());
+        match may_want_tls && is_broken && failure.sign == Sign::Ambiguous {
             true => failure.adding("if it speaks TLS, write https:// before it"),
             false => failure,
         }
@@ -308,8 +313,14 @@ impl Member {
     }
 
     /// Gets a token. Hashing takes long on a busy member, which is no reason to have another one do it too;
-    /// only one that does not live is given up early.
-    pub async fn authenticate(&self, login: &Login, give_up_at: Instant) -> Result<(), Failure> {
+    /// only one that does not live is given up early. Who asks first would like to have it by `wanted_by`.
+    pub async fn authenticate(self: Arc<Self>, wanted_by: Instant) -> Result<(), Failure> {
+        let Some(login) = &self.common.login else {
+            return Ok(());
+        };
+        let asked_at = clock::now();
+        let sign_of_life = SIGN_OF_LIFE_PATIENCE.max(wanted_by.since(asked_at) / 2);
+        let give_up_at = (asked_at + LOGIN_PATIENCE).max(wanted_by);
         let mut asking = pin!(self.call(give_up_at, |client| async move {
             let mut auth = client.auth_client();
             auth.authenticate(login.user.clone(), login.password.clone())
@@ -320,11 +331,10 @@ impl Member {
                 break answer?;
             }
             if self.common.has_several {
-                let patience = give_up_at.min(clock::now() + SIGN_OF_LIFE_PATIENCE);
                 tokio::select! {
                     biased;
                     answer = &mut asking => break answer?,
-                    alive = self.is_alive(patience) => alive?,
+                    alive = self.is_alive(clock::now() + sign_of_life) => alive?,
                 }
             }
         };
@@ -339,7 +349,7 @@ impl Member {
             client.maintenance_client().status().await.map(|_| ())
         });
         match asked.await {
-            Err(failure) if failure.silent || failure.sign == Sign::NotSent => Err(failure),
+            Err(failure) if !failure.answered => Err(failure),
             _ => Ok(()),
         }
     }

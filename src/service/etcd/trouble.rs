@@ -25,6 +25,8 @@ pub struct Failure {
     pub sign: Sign,
     /// Whether nothing came back at all in the time given.
     pub silent: bool,
+    /// Whether etcd itself said so.
+    pub answered: bool,
     /// Whether an earlier attempt at the same may have been done.
     pub after_ambiguity: bool,
     /// Whether it is about this member only, and will not pass.
@@ -95,7 +97,7 @@ impl Failure {
 
     /// Whether the connection is to be mistrusted.
     pub const fn is_of_the_connection(&self) -> bool {
-        matches!(self.sign, Sign::NotSent | Sign::Ambiguous)
+        !self.answered && matches!(self.sign, Sign::NotSent | Sign::Ambiguous)
     }
 
     /// No answer in time.
@@ -145,6 +147,7 @@ impl Failure {
         Self {
             sign,
             silent,
+            answered: false,
             after_ambiguity,
             lasting,
             trouble: Trouble {
@@ -266,6 +269,7 @@ impl Failure {
             _ => format!("etcd at {address} refuses: {text}"),
         };
         Self {
+            answered: true,
             lasting: code == Code::Unimplemented,
             ..Self::new(kind, sign, detail)
         }
@@ -276,6 +280,7 @@ impl Failure {
             trouble: Trouble { kind, detail },
             sign,
             silent: false,
+            answered: false,
             after_ambiguity: false,
             lasting: false,
         }
