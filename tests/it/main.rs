@@ -39,6 +39,12 @@ mod lock_delay;
 mod interop;
 // Clear sentences for bad input and trouble.
 mod bad_input;
+// One member of three in trouble costs nothing.
+mod cluster;
+// Encrypted, and with certificates on both sides.
+mod tls;
+// Users, passwords, and what they may.
+mod login;
 // The outcome in a file.
 mod report;
 // Who holds it.

@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use super::Connection;
 use super::deadline::{reached, within};
 use super::hedge::{Ended, Hedge};
-use super::login::Login;
+use super::login::{Asking, Login};
 use super::member::{Common, Member};
 use super::pace::Pace;
 use super::race::Race;
@@ -44,7 +44,7 @@ const ANSWER_BYTES_MAX: usize = 64 << 20;
 
 /// The members of one cluster.
 pub struct Cluster {
-    members: Vec<Member>,
+    members: Vec<Arc<Member>>,
     common: Arc<Common>,
     /// What is asked for, for whoever may not.
     keys: String,
@@ -71,8 +71,8 @@ impl Cluster {
             has_several: connection.endpoints.len() > 1,
         });
         let endpoints = connection.endpoints.iter();
-        let members: Result<Vec<Member>, Failure> = endpoints
-            .map(|endpoint| Member::new(endpoint, &common))
+        let members: Result<Vec<_>, Failure> = endpoints
+            .map(|endpoint| Member::new(endpoint, &common).map(Arc::new))
             .collect();
         let (members, unusable) = match (members, unusable) {
             (Ok(members), None) => (members, None),
@@ -219,10 +219,14 @@ impl Cluster {
     }
 
     fn explained(&self, failure: Failure) -> Failure {
-        match (&failure.sign, &self.common.login) {
-            (Sign::NotPermitted, Some(login)) => failure.naming(&login.user, &self.keys),
-            (Sign::NotPermitted, None) => failure.naming("we", &self.keys),
-            _ => failure,
+        if failure.sign != Sign::NotPermitted {
+            return failure;
+        }
+        let has_identity = self.common.tls.as_ref().is_some_and(Tls::has_identity);
+        match &self.common.login {
+            Some(login) => failure.naming(&login.user, &self.keys),
+            None if has_identity => failure.naming("the user in our certificate", &self.keys),
+            None => failure.naming("whoever asks", &self.keys),
         }
     }
 
@@ -240,28 +244,36 @@ impl Cluster {
     /// Gets a token that is newer than the one `seen`.
     async fn log_in(&self, login: &Login, seen: u64, give_up_at: Instant) -> Result<u64, Failure> {
         let started_at = clock::now();
-        let gate = within(give_up_at, login.gate.lock()).await;
-        if login.token.number() != seen {
+        let mut asking = within(give_up_at, login.asking.lock()).await;
+        let Some(asking) = asking.as_mut().filter(|_| login.token.number() == seen) else {
             return Ok(login.token.number());
-        }
+        };
         let mut pause = LOGIN_PAUSE_MIN;
         loop {
             let mut failures = Vec::new();
             // Never two at a time: hashing is what makes a cluster slow when many start.
             for index in self.order(self.preferred.load(Ordering::Relaxed)) {
-                match self.log_in_through(index, login, give_up_at).await {
+                let failure = match self.log_in_through(index, asking, give_up_at).await {
                     Ok(()) => return Ok(login.token.number()),
-                    Err(failure) if !failure.may_pass() => return Err(failure),
-                    Err(failure) => {
-                        let waited = clock::now().since(started_at);
-                        failures.push(failure.over(self.members[index].address(), waited));
+                    Err(failure) if failure.sign == Sign::NoUsers => {
+                        login.token.renew(None);
+                        return Ok(login.token.number());
                     }
+                    Err(failure) if !failure.may_pass() => return Err(failure),
+                    Err(failure) => failure,
+                };
+                let address = self.members[index].address();
+                failures.push((
+                    address,
+                    failure.over(address, clock::now().since(started_at)),
+                ));
+                if give_up_at <= clock::now() {
+                    break;
                 }
             }
             let now = clock::now();
-            let is_lasting = failures.iter().all(|failure| failure.lasting);
+            let is_lasting = failures.iter().all(|(_, failure)| failure.lasting);
             if is_lasting || give_up_at.since(now) < LOGIN_PAUSE_MIN {
-                drop(gate);
                 return Err(Failure::of_all(failures).before_request());
             }
             reached(give_up_at.min(now + pause)).await;
@@ -269,30 +281,35 @@ impl Cluster {
         }
     }
 
+    /// Asks a member for a token, or waits for the answer of the one that was asked before.
     async fn log_in_through(
         &self,
         index: usize,
-        login: &Login,
+        asking: &mut Option<Asking>,
         give_up_at: Instant,
     ) -> Result<(), Failure> {
-        match self.members[index].authenticate(login, give_up_at).await {
-            Ok(()) => {
-                self.prefer(index);
-                Ok(())
-            }
-            Err(failure) if failure.sign == Sign::NoUsers => {
-                login.token.renew(None);
-                Ok(())
-            }
-            Err(failure) => {
-                if failure.may_pass() {
-                    self.distrust(index);
-                }
-                Err(failure)
-            }
+        let asked_at = clock::now();
+        let asked = asking.get_or_insert_with(|| Asking {
+            member: index,
+            answer: Box::pin(Arc::clone(&self.members[index]).authenticate(give_up_at)),
+        });
+        let index = asked.member;
+        let Some(answer) = within(give_up_at, &mut asked.answer).await else {
+            let address = self.members[index].address();
+            let waited = clock::now().since(asked_at);
+            return Err(Failure::unanswered(address, Sign::NotSent, waited));
+        };
+        *asking = None;
+        match &answer {
+            Ok(()) => self.prefer(index),
+            Err(failure) if failure.may_pass() => self.distrust(index),
+            Err(_) => {}
         }
+        answer
     }
 
+    /// Makes attempts: one, and while it is not answered others through the next members. An attempt that failed
+    /// is made again after a pause.
     async fn hedged<'a, T, Attempt>(
         &'a self,
         first: Option<usize>,

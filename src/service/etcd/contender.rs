@@ -147,7 +147,12 @@ impl Contender {
         let mut cluster = ClusterId(0);
         for _ in 0..GUARDED_TRIES_MAX {
             let txn = keys.enqueue(self.session.lease, &value, guard);
-            let response = self.cluster.transact(&txn, give_up_at).await?;
+            let failures = self.cluster.failures();
+            let response = self.cluster.transact(&txn, give_up_at).await;
+            if self.cluster.failures() != failures {
+                self.session.set_repeated();
+            }
+            let response = response?;
             reading = Reading::of(&response, &keys.ranges, &keys.entry);
             cluster = transaction::cluster(&response);
             if let Some(own) = reading.own

@@ -183,7 +183,10 @@ impl<'run, T: Send + 'run> Hedge<'run, T> {
         let waited = clock::now().since(self.asked_at);
         let failures = self.failures.into_iter().enumerate();
         let failures = failures
-            .filter_map(|(member, failure)| Some(failure?.over(address(member), waited)))
+            .filter_map(|(member, failure)| {
+                let address = address(member);
+                Some((address, failure?.over(address, waited)))
+            })
             .collect();
         let failure = Failure::of_all(failures);
         Failure {

@@ -8,6 +8,7 @@
 //! - A token can be forgotten at any time: it expires (300 s after its last use, counted by each member for
 //!   itself), and a change of users or roles ends those that are signed. Then it is asked for again.
 
+use std::pin::Pin;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use etcd_client::Channel;
@@ -15,6 +16,7 @@ use tonic::codegen::http::{HeaderValue, Request};
 use tower::ServiceExt;
 use tower::util::BoxCloneSyncService;
 
+use super::trouble::Failure;
 use crate::config::login as config;
 
 /// The request that gets a token has none.
@@ -28,8 +30,17 @@ pub struct Login {
     pub password: String,
     /// The token.
     pub token: Token,
-    /// Held by whoever asks for a token.
-    pub gate: tokio::sync::Mutex<()>,
+    /// Held by whoever waits for a token that was asked for. It goes on being asked for where nobody waits any
+    /// more: a request that has less time than the hashing takes would have it begin anew each time.
+    pub asking: tokio::sync::Mutex<Option<Asking>>,
+}
+
+/// A request for a token, and the member that it was sent to.
+pub struct Asking {
+    /// Which member.
+    pub member: usize,
+    /// What it comes to.
+    pub answer: Pin<Box<dyn Future<Output = Result<(), Failure>> + Send>>,
 }
 
 /// The token that every request carries.
@@ -51,7 +62,7 @@ impl Login {
             user: settings.user.value.clone(),
             password: String::from_utf8_lossy(password).into_owned(),
             token: Token::default(),
-            gate: tokio::sync::Mutex::default(),
+            asking: tokio::sync::Mutex::default(),
         }
     }
 }

@@ -11,6 +11,7 @@
 //! - No HTTP/2 keepalive: etcd closes connections that ping more often than every 5 s
 //!   (etcd: server/embed/config.go, MinTime), and our own deadlines notice silence anyway.
 
+use std::error::Error as _;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -33,10 +34,14 @@ use crate::lock::token::ClusterId;
 use crate::supervisor::TroubleKind;
 
 /// How long a member may hash a password before it is asked whether it lives.
-const HASHING_PATIENCE: Duration = Duration::from_millis(500);
+const HASHING_PATIENCE: Duration = Duration::from_secs(1);
 
-/// How long it may take to say so. A core that hashes a hundred passwords takes its time.
-const SIGN_OF_LIFE_PATIENCE: Duration = Duration::from_secs(2);
+/// How long it may take to say so, at least. A core that hashes a hundred passwords takes its time, and it has
+/// only just been met.
+const SIGN_OF_LIFE_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long a login may take.
+const LOGIN_PATIENCE: Duration = Duration::from_secs(60);
 
 /// How long a member that was of no use is asked only after the others.
 const DISTRUST: Duration = Duration::from_secs(10);
@@ -61,6 +66,7 @@ pub struct Member {
     common: Arc<Common>,
     connection: Mutex<Option<Connection>>,
     connections: AtomicU64,
+    has_answered: AtomicBool,
     /// When it was last of no use, in nanoseconds since boot; 0 when it was of use since.
     distrusted_at: AtomicU64,
 }
@@ -84,6 +90,7 @@ impl Member {
             common: Arc::clone(common),
             connection: Mutex::new(None),
             connections: AtomicU64::new(0),
+            has_answered: AtomicBool::new(false),
             distrusted_at: AtomicU64::new(0),
         })
     }
@@ -153,7 +160,10 @@ impl Member {
     ) -> Result<T, Failure> {
         let started_at = clock::now();
         match within(give_up_at, exchange).await {
-            Some(Ok(answer)) => Ok(answer),
+            Some(Ok(answer)) => {
+                self.has_answered.store(true, Ordering::Relaxed);
+                Ok(answer)
+            }
             Some(Err(error)) => Err(self.failure(&error)),
             None => {
                 let waited = clock::now().since(started_at);
@@ -169,7 +179,14 @@ impl Member {
             }
             _ => None,
         };
-        refused.unwrap_or_else(|| Failure::of(self.address(), error))
+        let failure = refused.unwrap_or_else(|| Failure::of(self.address(), error));
+        // etcd hangs up on whoever does not speak TLS to it.
+        let may_want_tls = !self.is_tls && !self.has_answered.load(Ordering::Relaxed);
+        let is_broken = matches!(error, Error::GRpcStatus(status) if status.source().is_some());
+        match may_want_tls && is_broken && failure.sign == Sign::Ambiguous {
+            true => failure.adding("if it speaks TLS, write https:// before it"),
+            false => failure,
+        }
     }
 
     /// Connects, where there is no connection.
@@ -250,6 +267,7 @@ impl Member {
         let mut leases = connection.client.lease_client();
         match leases.time_to_live(nobodys, None).await {
             Ok(response) => {
+                self.has_answered.store(true, Ordering::Relaxed);
                 self.check_cluster(response.header())?;
                 connection.is_met.store(true, Ordering::Relaxed);
                 Ok(())
@@ -295,8 +313,14 @@ impl Member {
     }
 
     /// Gets a token. Hashing takes long on a busy member, which is no reason to have another one do it too;
-    /// only one that does not live is given up early.
-    pub async fn authenticate(&self, login: &Login, give_up_at: Instant) -> Result<(), Failure> {
+    /// only one that does not live is given up early. Who asks first would like to have it by `wanted_by`.
+    pub async fn authenticate(self: Arc<Self>, wanted_by: Instant) -> Result<(), Failure> {
+        let Some(login) = &self.common.login else {
+            return Ok(());
+        };
+        let asked_at = clock::now();
+        let sign_of_life = SIGN_OF_LIFE_PATIENCE.max(wanted_by.since(asked_at) / 2);
+        let give_up_at = (asked_at + LOGIN_PATIENCE).max(wanted_by);
         let mut asking = pin!(self.call(give_up_at, |client| async move {
             let mut auth = client.auth_client();
             auth.authenticate(login.user.clone(), login.password.clone())
@@ -307,11 +331,10 @@ impl Member {
                 break answer?;
             }
             if self.common.has_several {
-                let patience = give_up_at.min(clock::now() + SIGN_OF_LIFE_PATIENCE);
                 tokio::select! {
                     biased;
                     answer = &mut asking => break answer?,
-                    alive = self.is_alive(patience) => alive?,
+                    alive = self.is_alive(clock::now() + sign_of_life) => alive?,
                 }
             }
         };
@@ -320,14 +343,15 @@ impl Member {
         Ok(())
     }
 
+    /// Any answer will do, also that of a member without a leader or one that tells its state to nobody.
     async fn is_alive(&self, give_up_at: Instant) -> Result<(), Failure> {
-        let connection = self.ready(give_up_at).await?;
-        let meeting = within(give_up_at, self.meet(&connection)).await;
-        meeting.unwrap_or_else(|| {
-            self.disconnect();
-            let waited = SIGN_OF_LIFE_PATIENCE;
-            Err(Failure::unanswered(self.address(), Sign::Ambiguous, waited))
-        })
+        let asked = self.call(give_up_at, |client| async move {
+            client.maintenance_client().status().await.map(|_| ())
+        });
+        match asked.await {
+            Err(failure) if !failure.answered => Err(failure),
+            _ => Ok(()),
+        }
     }
 
     /// Does not use the present connection any more.

@@ -6,6 +6,9 @@
 //!   taken (so that a grant in flight finds it taken, or has landed) and revoked: that removes the entry, and
 //!   an entry that comes later is refused for want of its lease. A request that lands even later, out of the
 //!   buffers of a member that was frozen, leaves what nobody renews: it is gone after one TTL.
+//! - Where the entry was sent more than once, one of them may arrive between the deletion and the revocation; the
+//!   release leaves a sign that keeps it out. Where there was nothing to release (the lock was busy), it may have
+//!   got in; the revocation takes the entry with it, but not the marker: that is deleted after it.
 //! - The same way serves where etcd has no space: etcd 3.4 then refuses every transaction, but neither
 //!   revocations nor deletions.
 
@@ -13,7 +16,7 @@ use std::time::Duration;
 
 use super::cluster::Cluster;
 use super::session::{Session, Stage};
-use super::trouble::Failure;
+use super::trouble::{Failure, Sign};
 use crate::clock::Instant;
 use crate::lock::token::Token;
 
@@ -48,8 +51,14 @@ async fn delete_keys(
     token: Token,
     give_up_at: Instant,
 ) -> Result<(), Failure> {
-    let txn = session.keys.release(token);
-    match cluster.transact(&txn, give_up_at).await {
+    let over_until = session.is_repeated().then_some(session.lease);
+    let txn = session.keys.release(token, over_until);
+    let mut released = cluster.transact(&txn, give_up_at).await;
+    if matches!(&released, Err(failure) if failure.sign == Sign::LeaseNotFound) {
+        let txn = session.keys.release(token, None);
+        released = cluster.transact(&txn, give_up_at).await;
+    }
+    match released {
         Ok(_) => {
             session.set_stage(Stage::Emptied);
             Ok(())
@@ -78,6 +87,9 @@ pub async fn revoke_emptied(
 ) -> Result<(), Failure> {
     if session.stage() == Stage::Emptied {
         session.revoke(cluster, give_up_at).await?;
+        if session.is_repeated() {
+            cluster.delete(&session.keys.marker, give_up_at).await?;
+        }
         session.set_stage(Stage::Untouched);
     }
     Ok(())

@@ -29,6 +29,7 @@ pub struct Session {
     /// The last renewal's, with the member that it goes through.
     stream: Mutex<Option<(usize, KeepAlive)>>,
     lost: AtomicBool,
+    repeated: AtomicBool,
 }
 
 /// What of a session may be in the store.
@@ -93,6 +94,7 @@ impl Session {
             stage: Mutex::new(Stage::Untouched),
             stream: Mutex::new(None),
             lost: AtomicBool::new(false),
+            repeated: AtomicBool::new(false),
         })
     }
 
@@ -109,6 +111,16 @@ impl Session {
     /// Whether the loss of it is news: the watch and a renewal can both find it, and it is reported once.
     pub fn is_first_loss(&self) -> bool {
         !self.lost.swap(true, Ordering::Relaxed)
+    }
+
+    /// Notes that the entry was sent more than once: one of them may arrive when the others are long done with.
+    pub fn set_repeated(&self) {
+        self.repeated.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the entry was sent more than once.
+    pub fn is_repeated(&self) -> bool {
+        self.repeated.load(Ordering::Relaxed)
     }
 
     /// Gets the lease. A grant whose answer was lost is found again.

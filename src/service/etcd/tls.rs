@@ -88,6 +88,11 @@ impl Tls {
         })
     }
 
+    /// Whether we show a certificate.
+    pub const fn has_identity(&self) -> bool {
+        self.identity.is_some()
+    }
+
     /// Speaks TLS over a connection. The caller bounds it.
     pub async fn handshake(
         &self,
@@ -113,7 +118,7 @@ impl Tls {
             Some(cause) => self.explain(address, cause),
             None if error.kind() == io::ErrorKind::UnexpectedEof => Failure::unconnected(
                 address,
-                "it closed the connection while TLS was agreed upon",
+                "it closed the connection while TLS was agreed upon; if it speaks none, write http:// before it",
             ),
             None => Failure::unconnected(address, &innermost(error)),
         }
@@ -140,7 +145,8 @@ impl Tls {
         use CertificateError as Why;
         let theirs = format!("the certificate of etcd at {address}");
         match why {
-            Why::UnknownIssuer => Failure::lasting(
+            // An authority of the same name with another key has not signed either.
+            Why::UnknownIssuer | Why::BadSignature => Failure::lasting(
                 Misconfigured,
                 format!(
                     "{theirs} is not from an authority that {} trusts; give the right one with --cacert",

@@ -135,13 +135,10 @@ impl Keys {
     }
 
     /// Puts entry and marker and reads the queue. Sent twice, it does the same as once: the second one finds
-    /// the entry of the first.
+    /// the entry of the first, or the sign that it is over with it.
     pub fn enqueue(&self, lease: LeaseId, value: &[u8], guard: Guard) -> Txn {
-        let mut when = vec![Compare::create_revision(
-            self.entry.as_str(),
-            CompareOp::Equal,
-            0,
-        )];
+        let absent = |key: &str| Compare::create_revision(key, CompareOp::Equal, 0);
+        let mut when = vec![absent(&self.entry), absent(&self.over())];
         // A comparison of an empty range compares with zero (etcd: server/etcdserver/txn/txn.go).
         match guard {
             Guard::Queue => {}
@@ -181,12 +178,25 @@ impl Keys {
     }
 
     /// Deletes entry and marker in one; an entry that somebody deleted and put anew is theirs and stays.
-    pub fn release(&self, token: Token) -> Txn {
+    ///
+    /// Where the entry was sent more than once, one of them may be carried out after this. With `over_until`, the
+    /// lease that it would hang on, it is kept out: by a sign as long as that lease lives, by its end afterwards.
+    pub fn release(&self, token: Token, over_until: Option<LeaseId>) -> Txn {
         let marker = TxnOp::delete(self.marker.as_str(), None);
+        let mut then = vec![TxnOp::delete(self.entry.as_str(), None), marker.clone()];
+        if let Some(lease) = over_until {
+            let leased = PutOptions::new().with_lease(lease.get());
+            then.push(TxnOp::put(self.over(), "", Some(leased)));
+        }
         Txn::new()
             .when([self.ours(token)])
-            .and_then([TxnOp::delete(self.entry.as_str(), None), marker.clone()])
+            .and_then(then)
             .or_else([marker])
+    }
+
+    /// The key of the sign: beside the marker, and none itself, for it does not end in hex.
+    fn over(&self) -> String {
+        format!("{}~", self.marker)
     }
 
     fn ours(&self, token: Token) -> Compare {

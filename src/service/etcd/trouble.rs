@@ -25,6 +25,8 @@ pub struct Failure {
     pub sign: Sign,
     /// Whether nothing came back at all in the time given.
     pub silent: bool,
+    /// Whether etcd itself said so.
+    pub answered: bool,
     /// Whether an earlier attempt at the same may have been done.
     pub after_ambiguity: bool,
     /// Whether it is about this member only, and will not pass.
@@ -95,7 +97,7 @@ impl Failure {
 
     /// Whether the connection is to be mistrusted.
     pub const fn is_of_the_connection(&self) -> bool {
-        matches!(self.sign, Sign::NotSent | Sign::Ambiguous)
+        !self.answered && matches!(self.sign, Sign::NotSent | Sign::Ambiguous)
     }
 
     /// No answer in time.
@@ -125,8 +127,8 @@ impl Failure {
     }
 
     /// What all members together come to: each has failed.
-    pub fn of_all(failures: Vec<Self>) -> Self {
-        let all = |is: fn(&Self) -> bool| failures.iter().all(is);
+    pub fn of_all(failures: Vec<(&str, Self)>) -> Self {
+        let all = |is: fn(&Self) -> bool| failures.iter().all(|(_, failure)| is(failure));
         let lasting = all(|failure| failure.lasting);
         let silent = all(|failure| failure.silent);
         let sign = match all(|failure| failure.sign == Sign::NotSent) {
@@ -136,24 +138,22 @@ impl Failure {
         let after_ambiguity = !all(|failure| !failure.after_ambiguity);
         // While one of them may be of use again, the others do not say what to do.
         let kind = match failures.first() {
-            Some(first) if lasting => first.trouble.kind,
+            Some((_, first)) if lasting => first.trouble.kind,
             _ => TroubleKind::Unreachable,
         };
-        let mut details: Vec<String> = Vec::new();
-        for failure in failures {
-            if !details.contains(&failure.trouble.detail) {
-                details.push(failure.trouble.detail);
-            }
-        }
+        let details = failures
+            .into_iter()
+            .map(|(address, failure)| (address, failure.trouble.detail));
         Self {
-            trouble: Trouble {
-                kind,
-                detail: details.join("; "),
-            },
             sign,
             silent,
+            answered: false,
             after_ambiguity,
             lasting,
+            trouble: Trouble {
+                kind,
+                detail: of_several(details),
+            },
         }
     }
 
@@ -172,6 +172,12 @@ impl Failure {
             lasting: true,
             ..Self::new(kind, Sign::NotSent, detail)
         }
+    }
+
+    /// The same, with what may help.
+    pub fn adding(mut self, hint: &str) -> Self {
+        self.trouble.detail = format!("{}; {hint}", self.trouble.detail);
+        self
     }
 
     /// The same, with whose permission for what is missing.
@@ -263,6 +269,7 @@ impl Failure {
             _ => format!("etcd at {address} refuses: {text}"),
         };
         Self {
+            answered: true,
             lasting: code == Code::Unimplemented,
             ..Self::new(kind, sign, detail)
         }
@@ -273,6 +280,7 @@ impl Failure {
             trouble: Trouble { kind, detail },
             sign,
             silent: false,
+            answered: false,
             after_ambiguity: false,
             lasting: false,
         }
@@ -312,6 +320,25 @@ fn classify(code: Code, text: &str) -> (TroubleKind, Sign) {
         ) => (Unreachable, Sign::Ambiguous),
         _ => (Refused, Sign::Answered),
     }
+}
+
+/// What several members did, each with its own sentence; where all did the same, it is said once.
+fn of_several<'name>(details: impl Iterator<Item = (&'name str, String)>) -> String {
+    const ADDRESS: &str = "\u{0}";
+    let mut groups: Vec<(String, Vec<&str>)> = Vec::new();
+    for (address, detail) in details {
+        let what = detail.replace(address, ADDRESS);
+        match groups.iter_mut().find(|(known, _)| *known == what) {
+            Some((_, addresses)) if addresses.contains(&address) => {}
+            Some((_, addresses)) => addresses.push(address),
+            None => groups.push((what, vec![address])),
+        }
+    }
+    let sentences: Vec<String> = groups
+        .into_iter()
+        .map(|(what, addresses)| what.replace(ADDRESS, &addresses.join(", ")))
+        .collect();
+    sentences.join("; ")
 }
 
 fn is_over(error: &(dyn std::error::Error + 'static)) -> bool {
@@ -431,6 +458,46 @@ mod tests {
         let last = Failure::unanswered("x", Sign::Ambiguous, Duration::from_millis(40));
         let all = last.over("x", Duration::from_millis(9_970));
         assert_eq!(all.trouble.detail, "etcd at x did not answer within 10s");
+    }
+
+    #[test]
+    fn what_several_members_did_is_said_once_where_it_is_the_same() {
+        let refused = |address: &'static str| {
+            let failure = Failure::unconnected(address, "connection refused");
+            (address, failure)
+        };
+        let silent = Failure::unanswered("c:1", Sign::Ambiguous, Duration::from_secs(2));
+        let all = Failure::of_all(vec![refused("a:1"), refused("b:1"), ("c:1", silent)]);
+        assert_eq!(
+            all.trouble.detail,
+            "cannot connect to etcd at a:1, b:1: connection refused; etcd at c:1 did not answer within 2s"
+        );
+        assert_eq!(all.sign, Sign::Ambiguous);
+        let same = Failure::of_all(vec![refused("a:1"), refused("a:1")]);
+        assert_eq!(
+            same.trouble.detail,
+            "cannot connect to etcd at a:1: connection refused"
+        );
+        assert!(same.is_without_effect());
+    }
+
+    #[test]
+    fn only_where_all_members_are_of_no_use_for_good_their_status_counts() {
+        let expired = || {
+            let detail = "the certificate of etcd at a:1 expired".to_owned();
+            ("a:1", Failure::lasting(TroubleKind::Misconfigured, detail))
+        };
+        let closed = ("b:1", Failure::unconnected("b:1", "connection refused"));
+        let both = Failure::of_all(vec![expired(), closed]);
+        assert_eq!(
+            (both.trouble.kind, both.lasting),
+            (TroubleKind::Unreachable, false)
+        );
+        let all = Failure::of_all(vec![expired(), expired()]);
+        assert_eq!(
+            (all.trouble.kind, all.lasting),
+            (TroubleKind::Misconfigured, true)
+        );
     }
 
     #[test]

@@ -4,8 +4,10 @@
 //! An etcd dies with its test: killed on drop, and by the kernel (PR_SET_PDEATHSIG) where the test is
 //! killed. That signal comes at the death of the *thread* that started it, so start it in the test itself.
 
+use std::ffi::OsString;
 use std::fs::{self, File};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::io::{Read, Write};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -14,6 +16,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
+use super::certificates::Pair;
 use super::eventually::{SOON, eventually};
 use super::leasehold::{Run, Running};
 use super::processes::Process;
@@ -42,17 +45,40 @@ pub(crate) fn free_port() -> SocketAddr {
 /// A cluster.
 pub(crate) struct Etcd {
     pub(crate) members: Vec<Member>,
+    ticks: Ticks,
+    options: Options,
+    root: Option<&'static str>,
+}
+
+/// What a cluster is started with beyond the usual.
+#[derive(Clone, Default)]
+pub(crate) struct Options {
+    /// TLS on a second port of each member; on the first one it is spoken to without, behind leasehold's back.
+    pub(crate) tls: Option<ServerTls>,
+    /// More arguments of etcd.
+    pub(crate) arguments: Vec<&'static str>,
+}
+
+/// What etcd speaks TLS with.
+#[derive(Clone)]
+pub(crate) struct ServerTls {
+    pub(crate) pair: Pair,
+    /// Whose clients it lets in; everybody where there is none.
+    pub(crate) clients: Option<PathBuf>,
 }
 
 /// One process of a cluster.
 pub(crate) struct Member {
     client: SocketAddr,
+    secure: SocketAddr,
     peer: SocketAddr,
     name: String,
     cluster: String,
+    is_new: bool,
     child: Option<Child>,
     folder: TempDir,
     ticks: Ticks,
+    options: Options,
 }
 
 /// How long an etcd takes to elect a leader; it starts no faster.
@@ -65,58 +91,99 @@ struct Ticks {
 impl Etcd {
     /// One member, ready.
     pub(crate) fn start() -> Self {
-        // One member has nobody to disagree with, so short ticks only make it start fast (100 ms).
-        Self::start_with(
-            1,
-            Ticks {
-                heartbeat_ms: 10,
-                election_ms: 100,
-            },
-        )
+        Self::start_as(1, Options::default())
     }
 
     /// Three members, ready.
     pub(crate) fn start_three() -> Self {
-        // Longer than what a busy machine with two cores can hold up a heartbeat.
-        Self::start_with(
-            3,
-            Ticks {
+        Self::start_as(3, Options::default())
+    }
+
+    /// So many members, ready.
+    pub(crate) fn start_as(count: usize, options: Options) -> Self {
+        let ticks = match count {
+            // One member has nobody to disagree with, so short ticks only make it start fast (100 ms).
+            1 => Ticks {
+                heartbeat_ms: 10,
+                election_ms: 100,
+            },
+            // Longer than what a busy machine with two cores can hold up a heartbeat.
+            _ => Ticks {
                 heartbeat_ms: 50,
                 election_ms: 500,
             },
-        )
-    }
-
-    fn start_with(count: usize, ticks: Ticks) -> Self {
-        let addresses: Vec<(SocketAddr, SocketAddr)> =
-            (0..count).map(|_| (free_port(), free_port())).collect();
-        let cluster = addresses
+        };
+        let names = (0..count).map(|index| format!("m{index}"));
+        let mut members: Vec<Member> = names
+            .map(|name| Member::new(name, ticks, &options))
+            .collect();
+        let cluster = members
             .iter()
-            .enumerate()
-            .map(|(index, (_, peer))| format!("m{index}=http://{peer}"))
+            .map(|member| format!("{}=http://{}", member.name, member.peer))
             .collect::<Vec<String>>()
             .join(",");
-        let members = addresses
-            .iter()
-            .enumerate()
-            .map(|(index, (client, peer))| Member {
-                client: *client,
-                peer: *peer,
-                name: format!("m{index}"),
-                cluster: cluster.clone(),
-                child: None,
-                folder: TempDir::with_prefix("leasehold-etcd-").expect("a temporary folder"),
-                ticks,
-            })
-            .collect();
-        let mut etcd = Self { members };
-        for member in &mut etcd.members {
+        for member in &mut members {
+            member.cluster.clone_from(&cluster);
             member.spawn();
         }
-        for member in &mut etcd.members {
+        for member in &mut members {
             member.wait_ready();
         }
-        etcd
+        Self {
+            members,
+            ticks,
+            options,
+            root: None,
+        }
+    }
+
+    /// Adds a member that has no vote; it is the last of the members.
+    pub(crate) fn add_learner(&mut self) {
+        let mut member = Member::new("learner".to_owned(), self.ticks, &self.options);
+        let peer = format!("--peer-urls=http://{}", member.peer);
+        self.etcdctl(["member", "add", "learner", "--learner", &peer])
+            .output()
+            .assert_status(0);
+        let first = &self.members[0].cluster;
+        member.cluster = format!("{first},learner=http://{}", member.peer);
+        member.is_new = true;
+        member.spawn();
+        let store = Store::connect(vec![member.endpoint()]);
+        eventually("the learner answers", SOON, || store.is_learner_ready());
+        self.members.push(member);
+    }
+
+    /// Has users from now on: `root`, with this password, and nobody else.
+    pub(crate) fn enable_users(&mut self, password: &'static str) {
+        let root = format!("root:{password}");
+        for line in [
+            ["user", "add", &root].as_slice(),
+            &["user", "grant-role", "root", "root"],
+            &["auth", "enable"],
+        ] {
+            let output = self.etcdctl([]).all_arguments(line).output();
+            output.assert_status(0);
+        }
+        self.root = Some(password);
+    }
+
+    /// What all members together say of a metric: the sum of its lines that have `label` in them.
+    pub(crate) fn metric(&self, name: &str, label: &str) -> u64 {
+        let of = |member: &Member| -> f64 {
+            let text = member.metrics();
+            let lines = text.lines();
+            lines
+                .filter(|line| line.starts_with(name) && line.contains(label))
+                .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+                .sum()
+        };
+        self.members.iter().map(of).sum::<f64>() as u64
+    }
+
+    /// As in `--endpoints`, with TLS.
+    pub(crate) fn secure_endpoints(&self) -> String {
+        let endpoints: Vec<String> = self.members.iter().map(Member::secure_endpoint).collect();
+        endpoints.join(",")
     }
 
     /// The member, where there is only one.
@@ -133,7 +200,11 @@ impl Etcd {
 
     /// A client to look into the store and to disturb it.
     pub(crate) fn store(&self) -> Store {
-        Store::connect(self.members.iter().map(Member::endpoint).collect())
+        let endpoints = self.members.iter().map(Member::endpoint).collect();
+        match self.root {
+            Some(password) => Store::connect_as(endpoints, "root", password),
+            None => Store::connect(endpoints),
+        }
     }
 
     /// `leasehold run NAME` against this cluster.
@@ -156,14 +227,56 @@ impl Etcd {
 
     /// etcdctl with these arguments, as a command under test.
     pub(crate) fn etcdctl<const N: usize>(&self, arguments: [&str; N]) -> Run {
-        Run::program(&etcdctl_path())
+        let run = Run::program(&etcdctl_path())
             .variable("ETCDCTL_API", "3")
             .variable("ETCDCTL_ENDPOINTS", &self.endpoints())
-            .arguments(arguments)
+            .arguments(arguments);
+        match self.root {
+            Some(password) => run.variable("ETCDCTL_USER", &format!("root:{password}")),
+            None => run,
+        }
     }
 }
 
 impl Member {
+    fn new(name: String, ticks: Ticks, options: &Options) -> Self {
+        Self {
+            client: free_port(),
+            secure: free_port(),
+            peer: free_port(),
+            name,
+            cluster: String::new(),
+            is_new: false,
+            child: None,
+            folder: TempDir::with_prefix("leasehold-etcd-").expect("a temporary folder"),
+            ticks,
+            options: options.clone(),
+        }
+    }
+
+    /// `https://127.x.y.z:port`.
+    pub(crate) fn secure_endpoint(&self) -> String {
+        format!("https://{}", self.secure)
+    }
+
+    pub(crate) fn secure_address(&self) -> SocketAddr {
+        self.secure
+    }
+
+    /// Other TLS from now on; only when it is not running.
+    pub(crate) fn set_tls(&mut self, tls: ServerTls) {
+        assert!(self.child.is_none(), "it is stopped");
+        self.options.tls = Some(tls);
+    }
+
+    fn metrics(&self) -> String {
+        let mut connection = TcpStream::connect(self.client).expect("it runs");
+        write!(connection, "GET /metrics HTTP/1.0\r\n\r\n").expect("it listens");
+        let mut text = String::new();
+        connection.read_to_string(&mut text).expect("text");
+        text
+    }
+
     /// `127.x.y.z:port`.
     pub(crate) fn endpoint(&self) -> String {
         self.client.to_string()
@@ -224,8 +337,19 @@ impl Member {
             .append(true)
             .open(self.log_path())
             .expect("the folder is ours");
-        let client = format!("http://{}", self.client);
+        let mut client = format!("http://{}", self.client);
+        let mut more: Vec<OsString> = self.options.arguments.iter().map(Into::into).collect();
+        if let Some(tls) = &self.options.tls {
+            client = format!("{client},{}", self.secure_endpoint());
+            more.extend(["--cert-file".into(), tls.pair.cert.clone().into()]);
+            more.extend(["--key-file".into(), tls.pair.key.clone().into()]);
+            if let Some(authority) = &tls.clients {
+                more.extend(["--client-cert-auth".into(), "--trusted-ca-file".into()]);
+                more.push(authority.into());
+            }
+        }
         let peer = format!("http://{}", self.peer);
+        let state = if self.is_new { "existing" } else { "new" };
         let mut command = Command::new(etcd_path());
         command
             .env_clear()
@@ -239,8 +363,10 @@ impl Member {
             .args(["--listen-peer-urls", &peer])
             .args(["--initial-advertise-peer-urls", &peer])
             .args(["--initial-cluster", &self.cluster])
+            .args(["--initial-cluster-state", state])
             .args(["--heartbeat-interval", &self.ticks.heartbeat_ms.to_string()])
             .args(["--election-timeout", &self.ticks.election_ms.to_string()])
+            .args(more)
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a descriptor"))
             .stderr(log);

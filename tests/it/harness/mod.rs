@@ -3,6 +3,8 @@
 
 // A cluster of its own for every test.
 pub(crate) mod etcd;
+// Certificates, good and bad.
+pub(crate) mod certificates;
 // A look into the store behind leasehold's back.
 pub(crate) mod store;
 // The command under test.

@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use etcd_client::{
-    Client, EventType, GetOptions, KeyValue, PutOptions, SortOrder, SortTarget, WatchOptions,
+    Client, ConnectOptions, EventType, GetOptions, KeyValue, PutOptions, SortOrder, SortTarget,
+    WatchOptions,
 };
 use tokio::runtime::Runtime;
 
@@ -48,14 +49,39 @@ impl From<&KeyValue> for Stored {
 
 impl Store {
     pub(crate) fn connect(endpoints: Vec<String>) -> Self {
+        Self::connect_with(endpoints, None)
+    }
+
+    /// As a user; the cluster has to answer.
+    pub(crate) fn connect_as(endpoints: Vec<String>, user: &str, password: &str) -> Self {
+        Self::connect_with(
+            endpoints,
+            Some(ConnectOptions::new().with_user(user, password)),
+        )
+    }
+
+    fn connect_with(endpoints: Vec<String>, options: Option<ConnectOptions>) -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .expect("a runtime");
         let client = runtime
-            .block_on(Client::connect(endpoints, None))
+            .block_on(Client::connect(endpoints, options))
             .expect("connects lazily");
         Self { runtime, client }
+    }
+
+    /// Whether the member answers as one that has no vote, but a leader.
+    pub(crate) fn is_learner_ready(&self) -> Result<(), String> {
+        let mut client = self.client.clone();
+        self.runtime.block_on(async {
+            match tokio::time::timeout(Duration::from_secs(1), client.status()).await {
+                Ok(Ok(status)) if status.is_learner() && status.leader() != 0 => Ok(()),
+                Ok(Ok(status)) => Err(format!("{status:?}")),
+                Ok(Err(error)) => Err(error.to_string()),
+                Err(_) => Err("no answer within a second".to_owned()),
+            }
+        })
     }
 
     /// Whether a linearizable read is answered within a short time.

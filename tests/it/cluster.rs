@@ -1,0 +1,298 @@
+//! Several members: one in trouble never costs a run, and delays a start by a second at most. Endpoints of two
+//! clusters are refused.
+
+use std::net::TcpListener;
+use std::os::fd::AsRawFd;
+use std::time::Duration;
+
+use crate::harness::etcd::{Etcd, free_port, own_address};
+use crate::harness::eventually::{SOON, eventually, let_time_pass_until};
+use crate::harness::leasehold::{Output, Run, Running};
+use crate::harness::processes::Moment;
+use crate::harness::proxy::Proxy;
+
+const TTL_S: u32 = 5;
+const TTL: Duration = Duration::from_secs(TTL_S as u64);
+
+/// A second of delay, and what a start takes on a machine that is busy with other tests.
+const DELAYED_START: Duration = Duration::from_secs(2);
+
+type MakeTrouble = fn(&Proxy);
+
+/// What happens to a member, seen from its clients.
+const TROUBLES: [(&str, MakeTrouble); 3] = [
+    ("its connections are cut", Proxy::cut),
+    ("it swallows everything", Proxy::blackhole),
+    ("it answers after six seconds", |proxy| {
+        proxy.delay(Duration::from_secs(3));
+    }),
+];
+
+#[test]
+fn a_start_is_delayed_by_a_second_at_most_whichever_member_is_in_trouble() {
+    let etcd = Etcd::start_three();
+    for (trouble, make_trouble) in TROUBLES {
+        for troubled in 0..3 {
+            let proxies = proxies(&etcd);
+            make_trouble(&proxies[troubled]);
+            let output = run_through(&proxies, "job").shell("echo ran").output();
+            assert_not_delayed(&output, &format!("of member {troubled} {trouble}"));
+        }
+    }
+    etcd.store().assert_clean();
+}
+
+#[test]
+fn a_start_is_delayed_by_a_second_at_most_by_a_member_that_is_frozen_or_dead() {
+    let mut etcd = Etcd::start_three();
+    for troubled in 0..3 {
+        etcd.members[troubled].pause();
+        wait_for_the_others(&etcd, troubled);
+        let output = etcd.run("job").shell("echo ran").output();
+        assert_not_delayed(&output, "frozen");
+        etcd.members[troubled].resume();
+        etcd.members[troubled].stop();
+        wait_for_the_others(&etcd, troubled);
+        let output = etcd.run("job").shell("echo ran").output();
+        assert_not_delayed(&output, "dead");
+        etcd.members[troubled].restart();
+    }
+    etcd.store().assert_clean();
+}
+
+#[test]
+fn a_member_without_a_vote_is_passed_over() {
+    let mut etcd = Etcd::start();
+    etcd.add_learner();
+    let (member, learner) = (etcd.members[0].endpoint(), etcd.members[1].endpoint());
+    for endpoints in [
+        format!("{learner},{member}"),
+        format!("{member},{learner}"),
+        format!("{learner},{learner},{member}"),
+    ] {
+        let run = || Run::new(&endpoints).lock("job").ttl(TTL_S);
+        let output = run().shell("echo ran").output();
+        assert_not_delayed(&output, "a learner");
+    }
+    // A waiter reads through the next member again and again, and has to hear of the release all the same.
+    let holder = etcd.hold("job");
+    let waiter = Run::new(&format!("{learner},{member}"))
+        .lock("job")
+        .ttl(TTL_S)
+        .shell("echo ran")
+        .spawn();
+    waiter.expect_stderr("waiting");
+    let_time_pass_until(Moment::now() + TTL);
+    holder.wait().assert_status(0);
+    waiter.wait().assert_status(0).assert_stdout("ran\n");
+    let only = Run::new(&learner)
+        .lock("job")
+        .arguments(["--connect-timeout", "1"])
+        .shell("echo ran")
+        .output();
+    only.assert_status(69).assert_stderr_has(["learner"]);
+}
+
+#[test]
+fn a_run_outlives_the_trouble_of_any_one_member() {
+    let etcd = Etcd::start_three();
+    let held: Vec<(String, Vec<Proxy>, Running)> = TROUBLES
+        .into_iter()
+        .flat_map(|(trouble, make_trouble)| (0..3).map(move |index| (trouble, make_trouble, index)))
+        .enumerate()
+        .map(|(number, (trouble, make_trouble, troubled))| {
+            let proxies = proxies(&etcd);
+            let holder = run_through(&proxies, &format!("job/{number}"))
+                .ttl(TTL_S)
+                .shell("echo ready; cat")
+                .spawn();
+            holder.expect_stdout("ready");
+            make_trouble(&proxies[troubled]);
+            (format!("of member {troubled} {trouble}"), proxies, holder)
+        })
+        .collect();
+    let_time_pass_until(Moment::now() + TTL + TTL / 2);
+    for (trouble, _proxies, holder) in held {
+        let output = holder.wait();
+        assert_eq!(output.status.code(), Some(0), "{trouble}: {output:?}");
+    }
+    etcd.store().assert_clean();
+}
+
+#[test]
+fn a_rolling_restart_costs_neither_the_holder_nor_the_waiter_anything() {
+    let mut etcd = Etcd::start_three();
+    let holder = etcd.run("job").ttl(TTL_S).shell("echo ready; cat").spawn();
+    holder.expect_stdout("ready");
+    let waiter = etcd.run("job").ttl(TTL_S).shell("echo ran").spawn();
+    waiter.expect_stderr("waiting");
+    for index in 0..3 {
+        etcd.members[index].stop();
+        let_time_pass_until(Moment::now() + TTL / 2);
+        etcd.members[index].restart();
+    }
+    holder.wait().assert_status(0);
+    let output = waiter.wait();
+    output.assert_status(0).assert_stdout("ran\n");
+    assert!(!output.stderr.contains("again"), "{output:?}");
+    etcd.store().assert_clean();
+}
+
+#[test]
+fn endpoints_of_two_clusters_are_refused_before_anything_is_written() {
+    let (one, other) = (Etcd::start(), Etcd::start());
+    let (a, b) = (one.endpoints(), other.endpoints());
+    for endpoints in [
+        format!("{a},{b}"),
+        format!("{b},{a}"),
+        format!("{a},{a},{b}"),
+    ] {
+        let run = Run::new(&endpoints).lock("job").shell("echo ran").output();
+        run.assert_status(78).assert_stdout("").assert_stderr_has([
+            "cluster",
+            &a,
+            &b,
+            "endpoints of one",
+        ]);
+        let status = Run::new(&endpoints).arguments(["status", "job"]).output();
+        status.assert_status(78).assert_stderr_has(["cluster"]);
+    }
+    for etcd in [&one, &other] {
+        assert_eq!(etcd.store().history("/leasehold/"), [].into());
+    }
+}
+
+#[test]
+fn a_second_cluster_that_shows_itself_later_is_never_written_to() {
+    let (one, other) = (Etcd::start(), Etcd::start());
+    let proxies: Vec<Proxy> = [&one, &other]
+        .map(|etcd| Proxy::start(free_port(), etcd.members[0].address()).expect("a free port"))
+        .into();
+    proxies[1].cut();
+    let holder = run_through(&proxies, "job")
+        .ttl(TTL_S)
+        .shell("echo ready; exec sleep 1000")
+        .spawn();
+    holder.expect_stdout("ready");
+    proxies[1].mend();
+    proxies[0].blackhole();
+    let output = holder.wait_within(TTL + SOON);
+    output.assert_status(79).assert_nobody_left();
+    assert_eq!(other.store().history("/leasehold/"), [].into());
+    proxies[0].mend();
+    // What was swallowed is carried out now, at the latest by the end of the lease.
+    eventually("nothing is left", SOON, || {
+        let left = one.store().entries("job");
+        if left.is_empty() {
+            Ok(())
+        } else {
+            Err(format!("{left:?}"))
+        }
+    });
+}
+
+#[test]
+fn when_no_member_can_be_used_the_sentence_says_what_each_one_did() {
+    let mut etcd = Etcd::start_three();
+    etcd.members[0].stop();
+    etcd.members[1].pause();
+    let output = etcd
+        .run("job")
+        .arguments(["--connect-timeout", "2"])
+        .shell("echo ran")
+        .output();
+    output
+        .assert_status(69)
+        .assert_stdout("")
+        .assert_stderr_has(["not run", "refused", "no connection"]);
+    for member in &etcd.members {
+        output.assert_stderr_has([member.endpoint().as_str()]);
+    }
+    let waited = output.duration();
+    assert!(waited < Duration::from_secs(4), "{waited:?}");
+    etcd.members[1].resume();
+}
+
+#[test]
+fn a_name_whose_first_addresses_are_dead_is_reached_at_the_next() {
+    let mut etcd = Etcd::start();
+    let alive = etcd.only().address();
+    // Addresses of this test's own on which the same port is closed, or swallows everything.
+    let own = own_address().to_string();
+    let (network, _) = own.rsplit_once('.').expect("four numbers");
+    let swallowing = TcpListener::bind(format!("{network}.0:{}", alive.port())).expect("ours");
+    let _full = fill(&swallowing);
+    let folder = tempfile::tempdir().expect("a folder");
+    let hosts = folder.path().join("hosts");
+    for dead in [
+        swallowing.local_addr().expect("bound").ip().to_string(),
+        "127.0.0.2".to_owned(),
+    ] {
+        std::fs::write(
+            &hosts,
+            format!("{dead} etcd.test\n{} etcd.test\n", alive.ip()),
+        )
+        .expect("written");
+        let bind = format!("mount --bind {} /etc/hosts && exec \"$@\"", hosts.display());
+        let output = Run::new(&format!("etcd.test:{}", alive.port()))
+            .arguments(["run", "--connect-timeout", "5", "job", "echo", "ran"])
+            .wrapped(["unshare", "-rm", "sh", "-c", &bind, "sh"])
+            .output();
+        output.assert_status(0).assert_stdout("ran\n");
+        assert!(output.duration() < DELAYED_START, "{output:?}");
+    }
+    etcd.store().assert_clean();
+}
+
+#[test]
+fn names_of_locks_in_use_are_read_from_the_cluster() {
+    let etcd = Etcd::start();
+    let _one = etcd.hold("deploy/prod");
+    let _other = etcd.hold("night:ly");
+    let names = etcd.leasehold(["complete-names", "--", "run"]).output();
+    names
+        .assert_status(0)
+        .assert_stdout("deploy/prod\nnight:ly\n");
+}
+
+fn assert_not_delayed(output: &Output, trouble: &str) {
+    assert_eq!(output.status.code(), Some(0), "{trouble}: {output:?}");
+    assert_eq!(output.stdout, "ran\n", "{trouble}: {output:?}");
+    assert_eq!(output.stderr, "", "{trouble}: {output:?}");
+    let took = output.duration();
+    assert!(took < DELAYED_START, "{trouble}: {took:?}");
+}
+
+/// One proxy for each member.
+fn proxies(etcd: &Etcd) -> Vec<Proxy> {
+    let members = etcd.members.iter();
+    members
+        .map(|member| Proxy::start(free_port(), member.address()).expect("a free port"))
+        .collect()
+}
+
+fn run_through(proxies: &[Proxy], name: &str) -> Run {
+    let endpoints: Vec<String> = proxies.iter().map(Proxy::endpoint).collect();
+    Run::new(&endpoints.join(",")).lock(name)
+}
+
+/// Where the leader was taken away, the others elect one first.
+fn wait_for_the_others(etcd: &Etcd, but: usize) {
+    use crate::harness::store::Store;
+    for (index, member) in etcd.members.iter().enumerate() {
+        if index != but {
+            let store = Store::connect(vec![member.endpoint()]);
+            eventually("the others have a leader", SOON, || store.is_ready());
+        }
+    }
+}
+
+/// Connections that nobody accepts, until the kernel drops further ones without a word.
+fn fill(listener: &TcpListener) -> Vec<std::net::TcpStream> {
+    // SAFETY: listen(2) on an open socket changes nothing but the length of its queue.
+    let result = unsafe { libc::listen(listener.as_raw_fd(), 0) };
+    assert_eq!(result, 0);
+    let address = listener.local_addr().expect("bound");
+    let connect = || std::net::TcpStream::connect_timeout(&address, Duration::from_millis(300));
+    std::iter::from_fn(|| connect().ok()).take(8).collect()
+}
