@@ -183,8 +183,6 @@ fn manage(config: &RunConfig, report: Option<&ReportFile>, began: Began, manager
         };
         looping.until_finished(events).await;
     });
-    // A name server that does not answer would hold up the end: that request cannot be taken back.
-    runtime.shutdown_background();
 }
 
 /// Everything that the event loop touches.

@@ -63,10 +63,7 @@ fn names_in_use(args: &ConnectionArgs, inherited: &Inherited) -> Option<String> 
         .ok()?;
     let asking = etcd::names(&connection, &settings.prefix, give_up_at);
     let names = tokio::task::LocalSet::new().block_on(&runtime, asking);
-    // A name server that does not answer would hold up the end: that request cannot be taken back.
-    runtime.shutdown_background();
-    let names = names.ok()?;
-    Some(names.iter().map(|name| format!("{name}\n")).collect())
+    Some(names.ok()?.iter().map(|name| format!("{name}\n")).collect())
 }
 
 #[cfg(test)]

@@ -50,14 +50,13 @@ fn inspected(args: &StatusArgs, inherited: &Inherited) -> Result<Inspection, Out
         .map_err(|error| Outcome::Unavailable(format!("no event loop: {error}")))?;
     let inspecting = inspect(&connection, &settings.prefix, &args.name, give_up_at);
     let tasks = tokio::task::LocalSet::new();
-    let inspected = tasks.block_on(&runtime, inspecting);
-    // A name server that does not answer would hold up the end: that request cannot be taken back.
-    runtime.shutdown_background();
-    inspected.map_err(|trouble| match trouble.kind {
-        TroubleKind::Denied => Outcome::Denied(trouble.detail),
-        TroubleKind::Misconfigured => Outcome::Configuration(trouble.detail),
-        TroubleKind::Unreachable | TroubleKind::Refused => Outcome::Unavailable(trouble.detail),
-    })
+    tasks
+        .block_on(&runtime, inspecting)
+        .map_err(|trouble| match trouble.kind {
+            TroubleKind::Denied => Outcome::Denied(trouble.detail),
+            TroubleKind::Misconfigured => Outcome::Configuration(trouble.detail),
+            TroubleKind::Unreachable | TroubleKind::Refused => Outcome::Unavailable(trouble.detail),
+        })
 }
 
 /// The status says whether the lock is held only with `-q`: without it, showing is all that was asked for.
