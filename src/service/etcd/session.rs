@@ -106,6 +106,11 @@ impl Session {
         *self.stage.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether more than an empty lease of it may be in the store.
+    pub fn may_hold_a_place(&self) -> bool {
+        matches!(self.stage(), Stage::Attempted | Stage::Placed(_))
+    }
+
     /// Notes what may be in the store from now on.
     pub fn set_stage(&self, stage: Stage) {
         *self.stage.lock().unwrap_or_else(PoisonError::into_inner) = stage;
