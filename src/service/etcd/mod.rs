@@ -46,6 +46,8 @@ mod race;
 mod reading;
 mod release;
 mod session;
+#[cfg(test)]
+mod simulated;
 mod tls;
 mod transaction;
 mod trouble;

@@ -308,6 +308,10 @@ impl Session {
 
 /// A lease id that nobody else has.
 pub fn new_lease_id() -> Result<LeaseId, Failure> {
+    #[cfg(test)]
+    if let Some(bits) = crate::simulation::kernel::random_bits() {
+        return Ok(LeaseId::from_random(bits));
+    }
     let bits = getrandom::u64().map_err(|error| {
         Failure::refused(format!("the system gives no random numbers: {error}"))
     })?;
