@@ -28,6 +28,9 @@ use crate::supervisor::{Event, Place};
 /// flight together as it likes. Without it 40 % had to be sent again (references/etcd.md, section 3).
 const HEAD_START: Duration = Duration::from_millis(1);
 
+/// The pause before all of it is done again because there was no lease.
+const AGAIN_PAUSE: Duration = Duration::from_millis(20);
+
 /// How often a waiter reads the queue without a hint to do so.
 const POLL: Duration = Duration::from_secs(5);
 
@@ -100,15 +103,15 @@ impl Contender {
                 }
                 _ => {}
             }
-            let granted = granted?;
-            match enqueued {
-                // The lease ran out while we tried: everything again.
-                Err(failure)
+            match (granted, enqueued) {
+                // The lease ran out while we tried, or the member that was asked for it leads no more and does not
+                // know it: everything again.
+                (Err(failure), _) | (Ok(_), Err(failure))
                     if failure.sign == Sign::LeaseNotFound && clock::now() < give_up_at =>
                 {
-                    reached(clock::now() + HEAD_START).await;
+                    reached(clock::now() + AGAIN_PAUSE).await;
                 }
-                enqueued => return Ok((granted, enqueued?)),
+                (granted, enqueued) => return Ok((granted?, enqueued?)),
             }
         }
     }
