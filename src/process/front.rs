@@ -12,7 +12,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use crate::clock::{Alarm, Instant, now};
 use crate::outcome::Ending;
 use crate::process::backstop::Backstop;
-use crate::process::kill::{Spared, is_child, kill_all, reap};
+use crate::process::kill::{Spared, children, is_child, is_running, kill_all, reap};
 use crate::process::link::{Link, Message, Reach, Received};
 use crate::process::page::Phase;
 use crate::process::signals::{self, Arrived, Signals};
@@ -133,6 +133,28 @@ impl Front {
         overdue.then(|| self.take_over(true))
     }
 
+    /// While W lives, orphans of the tree go to it or to M: whoever else is our child now was a child of the shell
+    /// that executed us, or an orphan of one, and none of ours to kill.
+    fn look_for_strangers(&mut self) {
+        let Some(witness) = self.spared.helper else {
+            return;
+        };
+        let mut strangers = children();
+        strangers.retain(|&child| child != witness);
+        // Asked last: it lived when they were listed.
+        if is_running(witness) {
+            self.spared.strangers = strangers;
+        }
+    }
+
+    fn continue_witness(&self) {
+        if let Some(witness) = self.spared.helper
+            && is_child(witness)
+        {
+            let _ = signals::send(witness, libc::SIGCONT);
+        }
+    }
+
     /// When there is something to do even if nobody says anything.
     fn next_look(&self) -> Option<Instant> {
         let guard_at = self.backstop.next_look(&self.common);
@@ -220,8 +242,13 @@ impl Front {
     fn take(&mut self, arrived: Arrived) {
         let Arrived { signal, sender, .. } = arrived;
         self.continued |= signal == libc::SIGCONT;
+        if signal == libc::SIGCONT {
+            // W may have been stopped together with us, and continued it is nobody's business but ours.
+            self.continue_witness();
+        }
         if signal == libc::SIGCHLD {
             reap(|_, _| {});
+            self.look_for_strangers();
         } else if sender == std::process::id() as i32 {
             // Our own, as the SIGPIPE of a message that nobody reads.
         } else if signal == libc::SIGCONT && sender == self.common.page.manager() {

@@ -129,7 +129,7 @@ impl Manager {
 
     pub(super) fn command_ended(&mut self, ended: Ended) {
         if matches!(self.state, State::Starting) {
-            self.read_failure();
+            self.read_failure(true);
         }
         match self.state {
             State::Waiting(_) => self.state = State::Lost,
@@ -147,8 +147,8 @@ impl Manager {
         }
     }
 
-    /// Reads how the start went, if it is known.
-    pub(super) fn read_failure(&mut self) {
+    /// Reads how the start went, if it is known. `reaped`: the stub is gone already.
+    pub(super) fn read_failure(&mut self, reaped: bool) {
         let mut errno = [0; 4];
         match self.failure.read(&mut errno) {
             // Closed by exec, or by the stub's death, of which more is heard when it is reaped.
@@ -158,7 +158,9 @@ impl Manager {
             }
             Ok(_) => {
                 // It has nothing more to do than to exit; nobody may be left when the failure is known.
-                self.reap_stub();
+                if !reaped {
+                    self.reap_stub();
+                }
                 self.state = State::NotStarted;
                 self.common.page.set_phase(Phase::Waiting);
                 self.events
@@ -181,7 +183,14 @@ impl Manager {
     }
 
     pub(super) fn kill_round(&mut self) {
-        self.common.page.killing(now());
+        // A round that cannot look at anybody (no descriptor is left) must not hold the other guards off.
+        if kill::can_look() {
+            self.common.page.killing(now());
+        }
+        // It needs no look: it is our child until it is reaped.
+        if matches!(self.state, State::Starting | State::Running) {
+            let _ = signals::send(self.command, libc::SIGKILL);
+        }
         if let Some(killing) = &mut self.killing {
             killing.round(self.common.leaf.as_ref(), &Spared::default());
         }

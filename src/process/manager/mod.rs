@@ -101,7 +101,7 @@ impl Manager {
             match self.wait().await {
                 Wake::Front(received) => self.read_front(received),
                 Wake::Children => self.read_children(),
-                Wake::Failure => self.read_failure(),
+                Wake::Failure => self.read_failure(false),
                 Wake::WitnessGone => {
                     self.witness = None;
                     self.events.push_back(Event::WitnessGone);
@@ -153,6 +153,11 @@ impl Manager {
     pub fn stop(&mut self) {
         if self.is_alive() {
             tree::signal_all(&[self.common.kill_signal, libc::SIGCONT]);
+            // Nobody was found: the command itself needs no look, it is our child until it is reaped.
+            if !kill::can_look() && !matches!(self.state, State::Ended) {
+                let _ = signals::send(self.command, self.common.kill_signal);
+                let _ = signals::send(self.command, libc::SIGCONT);
+            }
         }
     }
 
