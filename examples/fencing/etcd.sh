@@ -9,7 +9,7 @@ KEY=${KEY:-app/state}
 
 case $1 in
     setup) ;;
-    write) exec leasehold fence put "$KEY" "$2" ;;
+    write) exec leasehold fence put -- "$KEY" "$2" ;; # whatever they begin with
     read)
         ETCDCTL_API=3 ETCDCTL_ENDPOINTS=${ETCDCTL_ENDPOINTS:-$LEASEHOLD_ENDPOINTS} \
             etcdctl get --print-value-only "$KEY"

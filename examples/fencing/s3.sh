@@ -21,19 +21,25 @@ request() {
         --user "$AWS_ACCESS_KEY_ID:$AWS_SECRET_ACCESS_KEY" "$@" "$URL"
 }
 
-# Leaves the content in $folder/content and the condition under which it may be replaced in $condition.
+# Leaves the content in $folder/content and the condition under which it may be replaced in $condition. There must
+# be one: curl leaves an empty header out, and the PUT would have no condition at all; a weak ETag never matches.
 get() {
     case $(request -o "$folder/content") in
-        200) condition="If-Match: $(sed -n 's/\r$//; s/^etag: //Ip' "$folder/headers")" ;;
-        404) condition='If-None-Match: *' && : >"$folder/content" ;;
+        200) etag=$(sed -n 's/\r$//; s/^etag: *//Ip' "$folder/headers") ;;
+        404) condition='If-None-Match: *' && : >"$folder/content" && return ;;
         *) echo "$URL cannot be read" >&2 && exit 1 ;;
+    esac
+    case $etag in
+        '' | W/*) echo "$URL has no strong ETag (${etag:-none at all}): it cannot be fenced" >&2 && exit 1 ;;
+        *) condition="If-Match: $etag" ;;
     esac
 }
 
 # Refuses where the first line, "token N", has a newer one than ours.
 check() {
     seen=$(sed -n '1s/^token \([0-9]*\) .*/\1/p' "$folder/content")
-    if [ "$LEASEHOLD_TOKEN" -lt "${seen:-0}" ]; then
+    # What cannot be compared is refused as well, so this asks for what is good.
+    if ! [ "$LEASEHOLD_TOKEN" -ge "${seen:-0}" ]; then
         echo "stale: token $seen has been seen, ours is $LEASEHOLD_TOKEN" >&2
         exit 79
     fi

@@ -105,7 +105,7 @@ pub struct PutArgs {
     /// The key to write
     #[arg(value_name = "KEY")]
     pub target: OsString,
-    /// Its value; - or nothing reads it from stdin
+    /// Its value, after -- if it may begin with -; - or nothing reads it from stdin
     #[arg(allow_hyphen_values = true)]
     pub value: Option<OsString>,
     /// Read the value from FILE

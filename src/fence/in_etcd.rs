@@ -34,7 +34,7 @@ pub fn check(args: &CheckArgs, inherited: &Inherited) -> Ending {
 pub fn put(args: &PutArgs, inherited: &Inherited) -> Ending {
     let done = Fence::of(&args.claim, &args.connection, inherited).and_then(|fence| {
         let key = fence.key(&args.target)?;
-        let value = value(args, key, &fence.claim.keys)?;
+        let value = value(args, key, &fence.claim)?;
         Ok(fence.write(key, Write::Put(&value)))
     });
     end(done, args.claim.quiet)

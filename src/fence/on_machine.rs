@@ -103,10 +103,9 @@ impl Job {
                 return Ok(right);
             }
             let now = clock::now();
-            let runner = self
-                .file
-                .runner()
-                .filter(|runner| runner.guards.are_there());
+            let named = self.file.runner();
+            let named = named.filter(|(runner, _)| runner.guards.are_there());
+            let runner = named.map(|(runner, _)| runner);
             if self.give_up_at.is_some_and(|at| at <= now) {
                 return Err(busy(runner, preemption.obstacle()));
             }
@@ -115,9 +114,9 @@ impl Job {
             }
             told = Some(runner);
             if self.preempt
-                && let Some(runner) = runner
+                && let Some((runner, lock)) = named
             {
-                preemption.go_on(now, runner);
+                preemption.go_on(now, runner, lock);
             }
             pause(LOOK_EVERY);
         }

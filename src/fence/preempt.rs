@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::clock::Instant;
 use crate::fence::state_file::Runner;
 use crate::lock::token::Token;
+use crate::process::preemption::LockFile;
 use crate::ui::system_error;
 
 /// How long a manager, and then its guards, get to kill the tree before it is done for them: they need
@@ -52,12 +53,12 @@ impl Preemption {
     }
 
     /// Goes one step further against whoever runs now.
-    pub fn go_on(&mut self, now: Instant, runner: Runner) {
+    pub fn go_on(&mut self, now: Instant, runner: Runner, lock: LockFile) {
         let guards = runner.guards;
         let result = match self.next(now, runner) {
-            Some(Step::Ask | Step::AskAgain) => guards.ask(),
-            Some(Step::KillManager) => guards.kill_manager(),
-            Some(Step::KillAll) => guards.kill_all(),
+            Some(Step::Ask | Step::AskAgain) => guards.ask(lock),
+            Some(Step::KillManager) => guards.kill_manager(lock),
+            Some(Step::KillAll) => guards.kill_all(lock),
             None => return,
         };
         self.obstacle = match result {

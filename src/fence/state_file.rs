@@ -17,7 +17,7 @@ use nix::unistd::geteuid;
 use crate::config::inherited::shell_word;
 use crate::lock::ratchet::{LINE_BYTES_MAX, Seen};
 use crate::lock::token::Token;
-use crate::process::preemption::Guards;
+use crate::process::preemption::{Guards, LockFile};
 use crate::ui::system_error;
 
 /// FILE and what is beside it. Errors are sentences for the user.
@@ -129,17 +129,18 @@ impl StateFile {
         }
     }
 
-    /// Who runs, if that can be known.
-    pub fn runner(&self) -> Option<Runner> {
+    /// Who runs, as the file of the lock says, and which file that is.
+    pub fn runner(&self) -> Option<(Runner, LockFile)> {
         let mut text = String::new();
-        File::open(self.beside("lock"))
-            .and_then(|file| file.take(128).read_to_string(&mut text))
-            .ok()?;
+        let file = File::open(self.beside("lock")).ok()?;
+        let lock = LockFile::from(&file.metadata().ok()?);
+        file.take(128).read_to_string(&mut text).ok()?;
         let (token, guards) = text.strip_suffix('\n')?.split_once(' ')?;
-        Some(Runner {
+        let runner = Runner {
             token: token.parse().ok()?,
             guards: guards.parse().ok()?,
-        })
+        };
+        Some((runner, lock))
     }
 
     /// Remembers a token, durably, before it returns. Only whoever has the right to run may do it.

@@ -9,20 +9,24 @@ use std::path::Path;
 use crate::cli::fence::PutArgs;
 use crate::lock::entry::harmless;
 use crate::outcome::Outcome;
+use crate::service::etcd::fence::Claim;
 use crate::ui::system_error;
 
 /// The largest request that etcd takes unless told otherwise (`--max-request-bytes`).
 const REQUEST_BYTES_MAX: usize = 3 << 19;
 
-/// What a request has besides key, value and the locks' keys: tags, lengths, numbers.
+/// What a request has besides keys and value: tags, lengths, numbers, the mark's value.
 const OVERHEAD_PER_KEY: usize = 64;
 
-/// The value that was asked for, if etcd can take it together with `key` and the locks' keys.
+/// The value that was asked for, if etcd can take it together with all keys: those of the locks are compared, `key`
+/// and the holder's mark are compared and written.
 ///
 /// # Errors
 /// [`Outcome::Usage`].
-pub fn value(args: &PutArgs, key: &[u8], lock_keys: &[String]) -> Result<Vec<u8>, Outcome> {
-    let keys = lock_keys.iter().map(String::as_bytes).chain([key, key]);
+pub fn value(args: &PutArgs, key: &[u8], claim: &Claim) -> Result<Vec<u8>, Outcome> {
+    let mark = claim.mark.as_bytes();
+    let keys = claim.keys.iter().map(String::as_bytes);
+    let keys = keys.chain([key, key, mark, mark]);
     let rest: usize = keys.map(|key| key.len() + OVERHEAD_PER_KEY).sum();
     let most = REQUEST_BYTES_MAX.saturating_sub(rest);
     let (value, source) = match (&args.value, &args.file) {

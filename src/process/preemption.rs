@@ -4,10 +4,15 @@
 //! that does not answer is killed, whereupon its front and its witness kill the tree. Where those do not act
 //! either (they are frozen), everything below the front is killed from here. That nobody is left is never
 //! concluded here: the lock that all of them hold has come free, or it has not.
+//!
+//! What is written in the file of the lock may be wrong, or written by somebody who wants another's process killed
+//! by root. So nobody is signalled who does not hold that very file open.
 
 use std::fmt;
+use std::fs::{self, Metadata};
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
 use std::str::FromStr;
 
 use crate::process::readiness::Readiness;
@@ -20,6 +25,35 @@ struct Identity {
     pid: i32,
     /// When it started, in clock ticks since boot.
     started: u64,
+}
+
+/// The file of a lock, whatever its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LockFile {
+    device: u64,
+    inode: u64,
+}
+
+impl From<&Metadata> for LockFile {
+    fn from(metadata: &Metadata) -> Self {
+        Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+        }
+    }
+}
+
+impl LockFile {
+    /// Whether a process holds it open.
+    ///
+    /// # Errors
+    /// When we may not know, or it is gone.
+    fn is_open_in(self, pid: i32) -> io::Result<bool> {
+        let opened = fs::read_dir(format!("/proc/{pid}/fd"))?;
+        // One that is closed meanwhile is none.
+        let mut files = opened.flatten().flat_map(|fd| fs::metadata(fd.path()));
+        Ok(files.any(|file| Self::from(&file) == self))
+    }
 }
 
 /// The two processes of a run that others need to know.
@@ -87,16 +121,16 @@ impl Guards {
     ///
     /// # Errors
     /// When it is gone, or we may not.
-    pub fn ask(&self) -> io::Result<()> {
-        self.manager.signal(REQUEST as i32)
+    pub fn ask(&self, lock: LockFile) -> io::Result<()> {
+        self.manager.signal(REQUEST as i32, lock)
     }
 
     /// Kills the manager: front and witness kill the tree for it.
     ///
     /// # Errors
     /// When it is gone, or we may not.
-    pub fn kill_manager(&self) -> io::Result<()> {
-        self.manager.signal(libc::SIGKILL)
+    pub fn kill_manager(&self, lock: LockFile) -> io::Result<()> {
+        self.manager.signal(libc::SIGKILL, lock)
     }
 
     /// Kills everybody below the front, and the front once nobody is below it. To be repeated until the lock is
@@ -104,8 +138,8 @@ impl Guards {
     ///
     /// # Errors
     /// When one of them may not be signalled.
-    pub fn kill_all(&self) -> io::Result<()> {
-        let Some(front) = self.front.find() else {
+    pub fn kill_all(&self, lock: LockFile) -> io::Result<()> {
+        let Some(front) = self.front.holding(lock)? else {
             return Ok(());
         };
         let alive: Vec<Process> = tree::descendants(front.pid)
@@ -139,8 +173,24 @@ impl Identity {
         Process::read(self.pid).filter(|process| process.started == self.started)
     }
 
-    fn signal(self, signal: i32) -> io::Result<()> {
-        match self.find() {
+    /// The same, if it holds the lock's file open.
+    fn holding(self, lock: LockFile) -> io::Result<Option<Process>> {
+        let Some(process) = self.find() else {
+            return Ok(None);
+        };
+        match lock.is_open_in(self.pid) {
+            Ok(true) => Ok(Some(process)),
+            Ok(false) => Err(io::Error::other(format!(
+                "process {} does not hold the lock that names it",
+                self.pid
+            ))),
+            Err(_) if self.find().is_none() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn signal(self, signal: i32, lock: LockFile) -> io::Result<()> {
+        match self.holding(lock)? {
             Some(process) => process.signal(signal),
             None => Err(io::Error::from_raw_os_error(libc::ESRCH)),
         }
@@ -199,7 +249,22 @@ mod tests {
             pid: own,
             started: 1,
         };
-        let error = identity.signal(libc::SIGKILL).expect_err("another one");
+        let lock = LockFile::from(&fs::metadata("/proc/self/exe").expect("there"));
+        let error = identity.signal(libc::SIGKILL, lock);
+        let error = error.expect_err("another one");
         assert_eq!(error.raw_os_error(), Some(libc::ESRCH));
+    }
+
+    #[test]
+    fn a_process_that_does_not_hold_the_lock_is_not_signalled() {
+        let (held, other) = (tempfile::tempfile(), tempfile::tempdir());
+        let (held, other) = (held.expect("a file"), other.expect("a folder"));
+        let own = Identity::of(std::process::id() as i32).expect("/proc is there");
+        let is_found = |metadata: &Metadata| own.holding(LockFile::from(metadata));
+        let held = is_found(&held.metadata().expect("there"));
+        assert!(held.expect("ours").is_some());
+        let other = is_found(&fs::metadata(other.path()).expect("there"));
+        let error = other.expect_err("not open here");
+        assert!(error.to_string().contains("does not hold the lock"));
     }
 }

@@ -61,7 +61,7 @@ fn inside_the_command_nothing_has_to_be_said() {
     let binary = crate::harness::leasehold::binary();
     let script = format!(
         "set -e; {binary} fence check; {binary} fence put app/a one; printf 'a\\0b' | {binary} fence put app/b;
-         echo -- | {binary} fence put app/c -; {binary} fence put app/d -- -v; {binary} fence delete app/a;
+         echo -- | {binary} fence put app/c -; {binary} fence put app/d -- -v; {binary} fence put -- app/e -q; {binary} fence delete app/a;
          {binary} fence delete app/a"
     );
     etcd.run("job")
@@ -75,6 +75,7 @@ fn inside_the_command_nothing_has_to_be_said() {
         ("app/b", &b"a\0b"[..]),
         ("app/c", b"--\n"),
         ("app/d", b"-v"),
+        ("app/e", b"-q"),
     ] {
         assert_eq!(value(&store, key).expect(key).value, bytes, "{key}");
     }
@@ -244,6 +245,30 @@ fn a_value_that_etcd_cannot_take_is_refused_before_the_transaction() {
 }
 
 #[test]
+fn the_keys_of_a_long_name_count_as_well() {
+    let etcd = Etcd::start();
+    let name = "n".repeat(250);
+    let holder = etcd.run(&name).shell("echo $LEASEHOLD_SEQUENCER; cat");
+    let holder = holder.spawn();
+    let sequencer = holder.expect_stdout("n\n").trim().to_owned();
+    let put = |bytes: usize| {
+        let put = ["fence", "put", "--sequencer", &sequencer, "app/a"];
+        etcd.leasehold(put).input(vec![7; bytes]).output()
+    };
+    let refused = put((3 << 19) - 5 * 64 - 2 * 250);
+    refused
+        .assert_status(64)
+        .assert_stderr_has(["nothing was written"]);
+    let (_, rest) = refused.stderr.split_once("leaves ").expect("a number");
+    let most: usize = rest
+        .split_once(' ')
+        .and_then(|(most, _)| most.parse().ok())
+        .expect("a number");
+    put(most + 1).assert_status(64);
+    put(most).assert_status(0);
+}
+
+#[test]
 fn an_etcd_that_is_not_there_is_69_and_nothing_was_written() {
     let mut held = Held::start();
     held.etcd.only().stop();
@@ -300,6 +325,44 @@ fn a_lost_reply_is_looked_up_also_when_a_successor_has_written_since() {
     writing.wait().assert_status(0);
     let kept = value(&etcd.store(), "app/a").expect("there");
     assert_eq!((&kept.value[..], kept.version), (&b"next"[..], 2));
+}
+
+/// A holder's put of "same" whose request is lost on its way, at its `nth` conversation with etcd; meanwhile the
+/// lock changes hands and the successor puts "same" as well.
+fn write_what_the_successor_writes(nth: usize) {
+    let mut held = Held::start();
+    held.put("app/a", "before").output().assert_status(0);
+    let proxy = proxied(&mut held);
+    proxy.delay(DELAY);
+    let sequencer = &held.sequencer;
+    let writing = Run::new(&proxy.endpoint())
+        .arguments(["fence", "put", "--sequencer", sequencer, "app/a", "same"])
+        .arguments(["--connect-timeout", "20"])
+        .spawn();
+    for _ in 0..nth {
+        proxy.wait_for_quiet_after_next_burst(SOON);
+    }
+    proxy.cut();
+    proxy.delay(Duration::ZERO);
+    let Held { etcd, holder, .. } = held;
+    holder.wait().assert_status(0);
+    let (_next, sequencer) = hold(&etcd);
+    let put = ["fence", "put", "--sequencer", &sequencer, "app/a", "same"];
+    etcd.leasehold(put).output().assert_status(0);
+    proxy.mend();
+    writing
+        .wait()
+        .assert_status(79)
+        .assert_stderr_has(["app/a was not written"]);
+    assert_eq!(value(&etcd.store(), "app/a").expect("there").version, 2);
+}
+
+#[test]
+fn a_write_that_was_lost_is_not_taken_for_the_same_one_of_a_successor() {
+    // The first one greets, the second one reads, the third one writes.
+    for nth in 1..=3 {
+        write_what_the_successor_writes(nth);
+    }
 }
 
 #[test]

@@ -255,6 +255,52 @@ fn a_write_that_was_delayed_between_reading_and_writing_is_412() {
     }
 }
 
+#[test]
+fn a_store_without_etags_is_not_written_without_a_condition() {
+    let server = match Server::http_with_etags("None") {
+        Ok(server) => Rc::new(server.with_its_url_as("OBJECT")),
+        Err(missing) => return eprintln!("skipped: {missing} is missing"),
+    };
+    for recipe in RECIPES.iter().filter(|recipe| recipe.reads_first) {
+        let server = Rc::clone(&server);
+        let resource = Resource { recipe, server };
+        let call = |token, value| {
+            let run = resource.write(token, value);
+            let run = run.variable("AWS_ACCESS_KEY_ID", "a");
+            run.variable("AWS_SECRET_ACCESS_KEY", "b").output()
+        };
+        // The first script makes it, on the condition that it is not there.
+        if recipe.script == "http-if-match.sh" {
+            call("34", "first").assert_status(0);
+        }
+        call("33", "late")
+            .assert_status(1)
+            .assert_stderr_has(["has no strong ETag (none at all)"]);
+        call("35", "newer").assert_status(1);
+    }
+}
+
+#[test]
+fn a_token_that_a_shell_cannot_compare_is_refused() {
+    for script in ["git-push.sh", "http-if-match.sh", "s3.sh"] {
+        let Some(resource) = Resource::start(script) else {
+            continue;
+        };
+        let too_large = ["9223372036854775808", "99999999999999999999999"];
+        for refused in [false, true] {
+            for token in too_large {
+                let output = resource.write(token, "too large").output();
+                let status = output.status.code();
+                assert!(matches!(status, Some(1 | 79)), "{}", output.describe());
+            }
+            if !refused {
+                resource.write("33", "good").output().assert_status(0);
+            }
+            assert_eq!(resource.read(), "good", "{script}");
+        }
+    }
+}
+
 /// What each holder of the story does: every recipe, none of them before the gate is open.
 const HOLDER_1: &str = r#"
 cat >gate-keeper <<'KEEPER'

@@ -7,8 +7,10 @@
 //! done at most once, and once any later write of the holder is done, none of it can come any more. It is guarded
 //! by the revision of its key's last change as well, so that the key's history can be read for what became of it.
 //!
-//! And when a write is refused only in a repetition, the key's history says whether it was done before: the first
-//! change since that reading is ours or it is not. Where the history cannot tell, nothing is claimed.
+//! And when a write is refused only in a repetition, the mark says whether it was done before: each write puts a
+//! random word into it, so the mark's first change since that reading is ours or it is not. Where the mark is gone
+//! with its lease, the key's first change is ours if the mark had that word and changed with it. A value proves
+//! nothing: somebody else can write the same. Where the history cannot tell, nothing is claimed.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -86,12 +88,22 @@ pub async fn write(
     write: Write<'_>,
     give_up_at: Instant,
 ) -> Fenced {
+    let word = match getrandom::u64() {
+        Ok(bits) => format!("{bits:016x}"),
+        Err(error) => {
+            return Fenced::NotDone(Trouble {
+                kind: TroubleKind::Refused,
+                detail: format!("the system gives no random numbers: {error}"),
+            });
+        }
+    };
     let cluster = Cluster::new(connection, claim.keys.join(" and "));
     let fenced = FencedWrite {
         cluster: &cluster,
         claim,
         key,
         write,
+        word,
         give_up_at,
     };
     for _ in 0..ROUNDS_MAX {
@@ -156,7 +168,7 @@ enum Attempt {
     Refused,
 }
 
-/// The key as it was, or is: all zeroes where it is not there.
+/// A key as it was, or is: all zeroes where it is not there.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Standing {
     create_revision: i64,
@@ -185,6 +197,8 @@ struct FencedWrite<'write> {
     claim: &'write Claim,
     key: &'write [u8],
     write: Write<'write>,
+    /// What the mark says once it is done; nobody else writes the same.
+    word: String,
     give_up_at: Instant,
 }
 
@@ -203,7 +217,7 @@ impl FencedWrite<'_> {
             Ok(answer) if answer.succeeded() => Attempt::Over(Fenced::Done),
             // The only one that was sent was refused, so none was carried out.
             Ok(_) if sent.load(Ordering::Relaxed) == 1 => Attempt::Refused,
-            Ok(_) => self.resolve(before, None).await,
+            Ok(_) => self.resolve(before, mark, None).await,
             Err(failure) if sent.load(Ordering::Relaxed) == 0 => {
                 Attempt::Over(Fenced::NotDone(failure.into()))
             }
@@ -212,7 +226,9 @@ impl FencedWrite<'_> {
                 Sign::Answered | Sign::NotPermitted | Sign::TokenRejected => {
                     Attempt::Over(Fenced::NotDone(failure.into()))
                 }
-                Sign::NoSpace => self.resolve(before, Some(failure)).await,
+                // The lock's keys are gone with it.
+                Sign::LeaseNotFound => Attempt::Over(Fenced::Stale),
+                Sign::NoSpace => self.resolve(before, mark, Some(failure)).await,
                 _ => Attempt::Over(Fenced::Unknown(failure.into())),
             },
             Err(failure) => Attempt::Over(Fenced::Unknown(failure.into())),
@@ -262,7 +278,7 @@ impl FencedWrite<'_> {
         let leased = PutOptions::new().with_lease(self.claim.lease.get());
         let txn = Txn::new()
             .when(when)
-            .and_then([write, TxnOp::put(own, "", Some(leased))]);
+            .and_then([write, TxnOp::put(own, self.word.as_str(), Some(leased))]);
         self.cluster
             .call(self.give_up_at, |client| {
                 // There is a connection by now: from here on it may be carried out.
@@ -275,12 +291,7 @@ impl FencedWrite<'_> {
 
     /// Finds out by reading what became of writes whose reply was lost; `failure` is the definite answer to the
     /// only one, where there is one.
-    async fn resolve(&self, before: Standing, failure: Option<Failure>) -> Attempt {
-        let again = |reading: &Reading| match (reading, &failure) {
-            (_, Some(failure)) => Attempt::Over(Fenced::NotDone(failure.clone().into())),
-            (Reading::Held { .. }, None) => Attempt::Refused,
-            (Reading::Refused(refusal), None) => Attempt::Over(refusal.clone()),
-        };
+    async fn resolve(&self, before: Standing, mark: Standing, failure: Option<Failure>) -> Attempt {
         let unknown = |detail: String| {
             let kind = TroubleKind::Unreachable;
             Attempt::Over(Fenced::Unknown(Trouble { kind, detail }))
@@ -289,37 +300,75 @@ impl FencedWrite<'_> {
             Ok(reading) => reading,
             Err(failure) => return unknown(failure.trouble.detail),
         };
-        let now = match self.get(None).await {
-            Ok(now) => now,
+        let ours = match self.is_ours(before, mark, failure.is_some()).await {
+            Ok(ours) => ours,
             Err(failure) => return unknown(failure.trouble.detail),
         };
-        let standing = Standing::of(now.as_ref());
-        let unchanged = standing.mod_revision == before.mod_revision;
-        // A key that was not there and is not there may have been, in between.
-        if unchanged && (before.is_there() || failure.is_some()) {
-            return again(&reading);
-        }
-        match self.write {
-            // Somebody deleted it after we began: as good as our own doing.
-            Write::Delete if standing.create_revision != before.create_revision => {
-                Attempt::Over(Fenced::Done)
-            }
-            Write::Delete => again(&reading),
-            Write::Put(value) => match self.first_change(before, now).await {
-                Some(first) if first == value => Attempt::Over(Fenced::Done),
-                // Where there was nothing before, the key may have had another life in between.
-                Some(_) if before.is_there() => again(&reading),
-                _ => unknown(
-                    "the reply was lost, and the key's history does not show whose the next change was"
-                        .to_owned(),
-                ),
-            },
+        match (ours, failure, reading) {
+            (Some(true), _, _) => Attempt::Over(Fenced::Done),
+            (Some(false), Some(failure), _) => Attempt::Over(Fenced::NotDone(failure.into())),
+            (Some(false), None, Reading::Held { .. }) => Attempt::Refused,
+            (Some(false), None, Reading::Refused(refusal)) => Attempt::Over(refusal),
+            (None, _, _) => unknown(
+                "the reply was lost, and the key's history does not show whose the next change was"
+                    .to_owned(),
+            ),
         }
     }
 
-    /// The value of the first change after `before`, if the key's history still shows it.
-    async fn first_change(&self, before: Standing, now: Option<KeyValue>) -> Option<Vec<u8>> {
-        let mut change = now?;
+    /// Whether what was sent was done, if the histories of the mark and of the key still show it; `is_only`: none
+    /// of it is under way any more.
+    async fn is_ours(
+        &self,
+        before: Standing,
+        mark: Standing,
+        is_only: bool,
+    ) -> Result<Option<bool>, Failure> {
+        let own = self.claim.mark.as_bytes();
+        if let Some(now) = self.get(own, None).await? {
+            if now.mod_revision() == mark.mod_revision {
+                return Ok(Some(false));
+            }
+            let first = self.first_change(own, mark, now).await;
+            return Ok(first.map(|first| self.is_word(&first)));
+        }
+        let now = self.get(self.key, None).await?;
+        let unchanged = Standing::of(now.as_ref()).mod_revision == before.mod_revision;
+        // A key that was not there and is not there may have been, in between.
+        if unchanged && (before.is_there() || is_only) {
+            return Ok(Some(false));
+        }
+        let Some(now) = now else { return Ok(None) };
+        let same_life = now.create_revision() == before.create_revision;
+        if before.is_there() && !same_life {
+            return Ok(None);
+        }
+        // That the key lives on since shows that it was not deleted.
+        if self.write == Write::Delete {
+            return Ok(Some(false));
+        }
+        let Some(change) = self.first_change(self.key, before, now).await else {
+            return Ok(None);
+        };
+        let revision = change.mod_revision();
+        let Ok(then) = self.get(own, Some(revision)).await else {
+            return Ok(None);
+        };
+        let with_it = then.filter(|then| then.mod_revision() == revision && self.is_word(then));
+        Ok(match with_it {
+            Some(_) => Some(true),
+            // Where there was nothing before, the key may have had another life in between.
+            None => before.is_there().then_some(false),
+        })
+    }
+
+    fn is_word(&self, mark: &KeyValue) -> bool {
+        mark.value() == self.word.as_bytes()
+    }
+
+    /// The first change of a key after `before`, if its history still shows it.
+    async fn first_change(&self, key: &[u8], before: Standing, now: KeyValue) -> Option<KeyValue> {
+        let mut change = now;
         for _ in 0..ROUNDS_MAX {
             let same_life = change.create_revision() == before.create_revision;
             if before.is_there() && !same_life {
@@ -327,17 +376,18 @@ impl FencedWrite<'_> {
             }
             // All zeroes where it was not there, so that the first change is the one that makes it.
             if change.version() == before.version + 1 {
-                return Some(change.value().to_vec());
+                return Some(change);
             }
-            change = self.get(Some(change.mod_revision() - 1)).await.ok()??;
+            let revision = change.mod_revision() - 1;
+            change = self.get(key, Some(revision)).await.ok()??;
         }
         None
     }
 
-    /// The key now, or as it was at a revision.
-    async fn get(&self, revision: Option<i64>) -> Result<Option<KeyValue>, Failure> {
+    /// A key now, or as it was at a revision.
+    async fn get(&self, key: &[u8], revision: Option<i64>) -> Result<Option<KeyValue>, Failure> {
         let at = GetOptions::new().with_revision(revision.unwrap_or(0));
-        let txn = Txn::new().and_then([TxnOp::get(self.key, Some(at))]);
+        let txn = Txn::new().and_then([TxnOp::get(key, Some(at))]);
         let answer = self.cluster.transact(&txn, self.give_up_at).await?;
         Ok(gets(&answer).pop().and_then(|mut get| get.take_kvs().pop()))
     }

@@ -89,6 +89,11 @@ impl Server {
 
     /// Apache with WebDAV, one request at a time: mod_dav's check and write are two steps.
     pub(crate) fn http() -> Result<Self, Missing> {
+        Self::http_with_etags("Digest")
+    }
+
+    /// The same with other ETags, as Apache's FileETag has them.
+    pub(crate) fn http_with_etags(etags: &str) -> Result<Self, Missing> {
         let program = program("apache2")?;
         let (folder, address) = (folder(), free_port());
         let root = folder.path().display();
@@ -106,7 +111,7 @@ impl Server {
              StartServers 1
              MaxSpareServers 1
              MaxRequestWorkers 1
-             FileETag Digest
+             FileETag {etags}
              DocumentRoot {root}/www
              DavLockDB {root}/locks
              <Directory {root}/www>
@@ -122,6 +127,12 @@ impl Server {
         command.arg("-DFOREGROUND").arg("-f").arg(path);
         let server = Self::started(folder, command, address, Signal::SIGTERM);
         Ok(server.with("URL", format!("http://{address}/state")))
+    }
+
+    /// The same under another name as well.
+    pub(crate) fn with_its_url_as(self, name: &str) -> Self {
+        let url = self.variables[0].1.clone();
+        self.with(name, url)
     }
 
     /// moto's server, which speaks S3.
