@@ -149,7 +149,9 @@ impl Contender {
             let txn = keys.enqueue(self.session.lease, &value, guard);
             let failures = self.cluster.failures();
             let response = self.cluster.transact(&txn, give_up_at).await;
-            if self.cluster.failures() != failures {
+            // Others may have failed meanwhile: better one sign too many.
+            let was_lost = |failure: &Failure| !failure.is_certain();
+            if self.cluster.failures() != failures || response.as_ref().is_err_and(was_lost) {
                 self.session.set_repeated();
             }
             let response = response?;
