@@ -72,6 +72,10 @@ impl fmt::Debug for Instant {
     reason = "clock.rs is the only reader of a clock"
 )]
 pub fn now() -> Instant {
+    #[cfg(test)]
+    if let Some(now) = crate::simulation::kernel::now() {
+        return now;
+    }
     let time = clock_gettime(ReadClock::CLOCK_BOOTTIME)
         .expect("CLOCK_BOOTTIME exists since Linux 2.6.39 (clock_gettime(2))");
     Instant((Duration::from(time)).as_nanos() as u64)
@@ -83,6 +87,10 @@ pub fn now() -> Instant {
     reason = "clock.rs is the only reader of a clock"
 )]
 pub fn wall() -> jiff::Timestamp {
+    #[cfg(test)]
+    if let Some(wall) = crate::simulation::kernel::wall() {
+        return wall;
+    }
     jiff::Timestamp::now()
 }
 

@@ -50,6 +50,9 @@ mod report;
 mod commands;
 // `fence`: the use of tokens.
 mod fence;
+// The seeded world in which all of this is tried.
+#[cfg(test)]
+mod simulation;
 // What is checked in and made from the definitions.
 #[cfg(test)]
 mod generated;

@@ -319,13 +319,13 @@ impl Supervisor {
         if front {
             self.front = Front::Gone;
         }
+        let before_the_command = match front {
+            true => Outcome::FrontKilled,
+            false => Outcome::HelperKilled("witness"),
+        };
         match self.phase {
             Phase::Enqueueing { .. } | Phase::Waiting | Phase::Parked | Phase::Preparing { .. } => {
-                let outcome = match front {
-                    true => Outcome::FrontKilled,
-                    false => Outcome::HelperKilled("witness"),
-                };
-                self.release(now, After::Finish(outcome));
+                self.release(now, After::Finish(before_the_command));
             }
             Phase::Starting | Phase::Running | Phase::Draining { .. } | Phase::Stopping { .. } => {
                 let outcome = match front {
@@ -334,7 +334,19 @@ impl Supervisor {
                 };
                 self.kill(now, outcome);
             }
-            Phase::Killing { .. } | Phase::Releasing { .. } | Phase::Done => {}
+            Phase::Releasing { .. } => self.end_instead_of_parking(before_the_command),
+            Phase::Killing { .. } | Phase::Done => {}
+        }
+    }
+
+    /// The place is being given up because we are stopped; but now the run is over.
+    fn end_instead_of_parking(&mut self, outcome: Outcome) {
+        if let Phase::Releasing {
+            after: after @ After::Park,
+            ..
+        } = &mut self.phase
+        {
+            *after = After::Finish(outcome);
         }
     }
 
@@ -375,6 +387,7 @@ impl Supervisor {
             }
             // Whoever sees it take so long and asks again does not want to wait for the lock service.
             Phase::Releasing { since, .. } if *since + IMPATIENT_AFTER <= now => {
+                self.end_instead_of_parking(Outcome::Interrupted(signal));
                 let detail = format!("stopped by signal {signal}");
                 let kind = TroubleKind::Unreachable;
                 self.on_released(now, Event::NotReleased(Trouble { kind, detail }));
@@ -385,8 +398,11 @@ impl Supervisor {
             | Phase::Stopping { .. }
             | Phase::Killing { .. }
             | Phase::Done => {}
+            Phase::Releasing { .. } => {
+                self.end_instead_of_parking(Outcome::Interrupted(signal));
+            }
             // It is the one that the command has just died of.
-            Phase::Draining { .. } | Phase::Releasing { .. } => {}
+            Phase::Draining { .. } => {}
         }
     }
 

@@ -629,6 +629,23 @@ fn the_death_of_a_guard_kills_the_tree_and_gives_the_lock_back() {
     assert_eq!(world.over_with(), Outcome::FrontKilled);
 }
 
+/// Found by the simulator: such a run parked for ever, with nobody left to wake it.
+#[test]
+fn a_run_that_is_to_end_while_it_gives_up_its_place_ends_and_does_not_park() {
+    let witness = Outcome::HelperKilled("witness");
+    for (event, outcome) in [
+        (Event::FrontGone, Outcome::FrontKilled),
+        (Event::WitnessGone, witness),
+        (Event::Signal(15), Outcome::Interrupted(15)),
+    ] {
+        let mut world = World::new(plan());
+        world.waiting().event(Event::FrontStopped);
+        world.after(60 * SECOND).event(Event::Tick);
+        world.event(event);
+        assert_eq!(world.over_with(), outcome);
+    }
+}
+
 #[test]
 fn a_waiter_stopped_for_longer_than_its_ttl_queues_again_when_it_goes_on() {
     let mut world = World::new(plan());

@@ -343,7 +343,10 @@ impl Cluster {
                     self.settle(turn.member, hedge.overtaken());
                     return Ok(answer);
                 }
-                Err(failure) if !failure.may_pass() => return Err(hedge.last(failure)),
+                Err(failure) if !failure.may_pass() => {
+                    self.settle(turn.member, hedge.overtaken());
+                    return Err(hedge.last(failure));
+                }
                 Err(failure) => {
                     self.distrust(turn.member);
                     hedge.fail(turn, failure);

@@ -28,6 +28,9 @@ use crate::supervisor::{Event, Place};
 /// flight together as it likes. Without it 40 % had to be sent again (references/etcd.md, section 3).
 const HEAD_START: Duration = Duration::from_millis(1);
 
+/// The pause before all of it is done again because there was no lease.
+const AGAIN_PAUSE: Duration = Duration::from_millis(20);
+
 /// How often a waiter reads the queue without a hint to do so.
 const POLL: Duration = Duration::from_secs(5);
 
@@ -100,15 +103,15 @@ impl Contender {
                 }
                 _ => {}
             }
-            let granted = granted?;
-            match enqueued {
-                // The lease ran out while we tried: everything again.
-                Err(failure)
+            match (granted, enqueued) {
+                // The lease ran out while we tried, or the member that was asked for it leads no more and does not
+                // know it: everything again.
+                (Err(failure), _) | (Ok(_), Err(failure))
                     if failure.sign == Sign::LeaseNotFound && clock::now() < give_up_at =>
                 {
-                    reached(clock::now() + HEAD_START).await;
+                    reached(clock::now() + AGAIN_PAUSE).await;
                 }
-                enqueued => return Ok((granted, enqueued?)),
+                (granted, enqueued) => return Ok((granted?, enqueued?)),
             }
         }
     }
@@ -149,9 +152,9 @@ impl Contender {
             let txn = keys.enqueue(self.session.lease, &value, guard);
             let failures = self.cluster.failures();
             let response = self.cluster.transact(&txn, give_up_at).await;
-            // Others may have failed meanwhile: better one sign too many.
-            let was_lost = |failure: &Failure| !failure.is_certain();
-            if self.cluster.failures() != failures || response.as_ref().is_err_and(was_lost) {
+            // Each attempt that failed or was overtaken is counted; those of other requests too, so that it may be
+            // one sign too many.
+            if response.is_err() || self.cluster.failures() != failures {
                 self.session.set_repeated();
             }
             let response = response?;

@@ -232,6 +232,23 @@ impl Member {
     }
 
     async fn new_connection(&self) -> Result<Connection, Failure> {
+        let channel = self.new_channel().await?;
+        // A member that knows no leader says so at once, and ends streams when it loses it.
+        let options = ConnectOptions::new().with_require_leader(true);
+        let client = Client::from_channel(channel, Some(options)).await;
+        Ok(Connection {
+            number: self.connections.fetch_add(1, Ordering::Relaxed),
+            client: client.map_err(|error| self.failure(&error))?,
+            is_met: Arc::new(AtomicBool::new(false)),
+        })
+    }
+
+    async fn new_channel(&self) -> Result<Channel, Failure> {
+        #[cfg(test)]
+        if let Some(simulated) = super::simulated::connect(self.address()).await {
+            let refused = Failure::unanswered(self.address(), Sign::NotSent, Duration::ZERO);
+            return simulated.ok_or(refused);
+        }
         let tls = match self.is_tls {
             true => self.common.tls.as_ref(),
             false => None,
@@ -246,17 +263,9 @@ impl Member {
         let endpoint = endpoint.map_err(|_| Failure::no_endpoint(self.address()))?;
         let channel = endpoint.connect_with_connector(connector).await;
         let channel = channel.map_err(|error| self.failure(&Error::TransportError(error)))?;
-        let channel = match &self.common.login {
+        Ok(match &self.common.login {
             Some(login) => login.token.carried_by(channel),
             None => Channel::Tonic(channel),
-        };
-        // A member that knows no leader says so at once, and ends streams when it loses it.
-        let options = ConnectOptions::new().with_require_leader(true);
-        let client = Client::from_channel(channel, Some(options)).await;
-        Ok(Connection {
-            number: self.connections.fetch_add(1, Ordering::Relaxed),
-            client: client.map_err(|error| self.failure(&error))?,
-            is_met: Arc::new(AtomicBool::new(false)),
         })
     }
 

@@ -46,6 +46,8 @@ mod race;
 mod reading;
 mod release;
 mod session;
+#[cfg(test)]
+mod simulated;
 mod tls;
 mod transaction;
 mod trouble;
@@ -140,6 +142,8 @@ pub struct Etcd {
     wanted: Arc<Wanted>,
     events: UnboundedSender<Event>,
     session: Option<Arc<Session>>,
+    /// Earlier places that may still be in the store: a run that ends while it gives them up leaves nothing.
+    earlier: Vec<Arc<Session>>,
     queueing: Option<Task>,
     renewing: Option<Task>,
     announcing: Option<Task>,
@@ -202,6 +206,7 @@ impl Etcd {
             wanted: Arc::new(wanted),
             events,
             session: None,
+            earlier: Vec::new(),
             queueing: None,
             renewing: None,
             announcing: None,
@@ -214,7 +219,9 @@ impl Etcd {
     /// `Waiting` and `Admitted` as they come, and `Gone` at last), `Busy` or `NotEnqueued`.
     pub fn enqueue(&mut self, give_up_at: Instant) {
         self.stop_tasks();
-        let earlier = self.session.take();
+        self.earlier.extend(self.session.take());
+        self.earlier.retain(|session| session.may_hold_a_place());
+        let earlier = self.earlier.clone();
         let session = match Session::new(&self.wanted) {
             Ok(session) => Arc::new(session),
             Err(failure) => return self.report(Event::NotEnqueued(failure.into())),
@@ -228,8 +235,8 @@ impl Etcd {
         };
         let background = self.background.clone();
         self.queueing = Some(Task::spawn(async move {
-            if let Some(earlier) = earlier {
-                give_up_earlier(&contender, earlier, give_up_at, &background).await;
+            for session in earlier {
+                give_up_earlier(&contender, session, give_up_at, &background).await;
             }
             queue(contender, give_up_at, background).await;
         }));
@@ -286,20 +293,19 @@ impl Etcd {
     /// `NotReleased`; the revocation of the by then empty lease goes on until [`Etcd::farewell`].
     pub fn release(&mut self, give_up_at: Instant) {
         self.stop_tasks();
-        let Some(session) = self.session.clone() else {
-            return self.report(Event::Released);
-        };
+        let sessions = self.session.iter().chain(&self.earlier);
+        let sessions: Vec<Arc<Session>> = sessions.cloned().collect();
         let cluster = Arc::clone(&self.cluster);
         let events = self.events.clone();
         let background = self.background.clone();
         self.releasing = Some(Task::spawn(async move {
-            let event = match release::withdraw(&cluster, &session, give_up_at).await {
-                Ok(()) => {
-                    background.clear_away(cluster, session);
-                    Event::Released
+            let mut event = Event::Released;
+            for session in sessions {
+                match release::withdraw(&cluster, &session, give_up_at).await {
+                    Ok(()) => background.clear_away(Arc::clone(&cluster), session),
+                    Err(failure) => event = Event::NotReleased(failure.into()),
                 }
-                Err(failure) => Event::NotReleased(failure.into()),
-            };
+            }
             let _ = events.send(event);
         }));
     }
@@ -308,11 +314,11 @@ impl Etcd {
     /// and whatever a request left that nobody waited for. No process of the tree is alive.
     pub async fn farewell(mut self, give_up_at: Instant) {
         self.stop_tasks();
-        if let Some(session) = self.session.take()
-            && matches!(session.stage(), Stage::Attempted | Stage::Placed(_))
-        {
-            self.background
-                .clear_away(Arc::clone(&self.cluster), session);
+        for session in self.earlier.drain(..).chain(self.session.take()) {
+            if session.may_hold_a_place() {
+                self.background
+                    .clear_away(Arc::clone(&self.cluster), session);
+            }
         }
         // Cut short, it leaves a lease without keys to its TTL: nobody waits for that.
         let _ = within(give_up_at, self.background.finished()).await;

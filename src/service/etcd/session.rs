@@ -4,7 +4,7 @@
 //! - Renewals are validated: see `keepalive`.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use etcd_client::LeaseGrantOptions;
@@ -25,6 +25,8 @@ pub struct Session {
     pub lease: LeaseId,
     /// The entry and the marker.
     pub keys: Keys,
+    /// When the lease was first asked for.
+    asked_at: OnceLock<Instant>,
     stage: Mutex<Stage>,
     /// The last renewal's, with the member that it goes through.
     stream: Mutex<Option<(usize, KeepAlive)>>,
@@ -91,6 +93,7 @@ impl Session {
         Ok(Self {
             lease,
             keys: Keys::new(&wanted.prefix, &wanted.name, lease),
+            asked_at: OnceLock::new(),
             stage: Mutex::new(Stage::Untouched),
             stream: Mutex::new(None),
             lost: AtomicBool::new(false),
@@ -101,6 +104,11 @@ impl Session {
     /// What of it may be in the store.
     pub fn stage(&self) -> Stage {
         *self.stage.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether more than an empty lease of it may be in the store.
+    pub fn may_hold_a_place(&self) -> bool {
+        matches!(self.stage(), Stage::Attempted | Stage::Placed(_))
     }
 
     /// Notes what may be in the store from now on.
@@ -124,6 +132,10 @@ impl Session {
     }
 
     /// Gets the lease. A grant whose answer was lost is found again.
+    ///
+    /// It counts from the session's first request, whichever was answered. One that was sent again after the lease
+    /// had run out made a new lease of the same name, while an entry that was seen meanwhile hung on the old one.
+    /// And a keepalive alone proves no renewal. Validated renewals make it count anew: they read the entry.
     pub async fn grant(
         &self,
         cluster: &Cluster,
@@ -131,12 +143,11 @@ impl Session {
         give_up_at: Instant,
     ) -> Result<Granted, Failure> {
         let id = self.lease.get();
-        let first_sent_at = clock::now();
+        let sent_at = *self.asked_at.get_or_init(clock::now);
         let seconds = i64::try_from(ttl.as_secs()).unwrap_or(i64::MAX);
         let granted = cluster
             .call(give_up_at, |client| async move {
                 let options = LeaseGrantOptions::new().with_id(id);
-                let sent_at = clock::now();
                 let response = client.lease_client().grant(seconds, Some(options)).await?;
                 let ttl = seconds_of(response.ttl());
                 Ok(Granted { sent_at, ttl })
@@ -150,13 +161,9 @@ impl Session {
                         Ok(reply.granted)
                     })
                     .await;
-                // It counts from the first request: a keepalive alone proves no renewal, and only the TTL that
-                // was granted is taken from its answer. Whatever comes of it, the lease is there.
+                // Only the TTL is taken from the answer. Whatever comes of it, the lease is there.
                 renewed
-                    .map(|renewed| Granted {
-                        sent_at: first_sent_at,
-                        ..renewed
-                    })
+                    .map(|renewed| Granted { sent_at, ..renewed })
                     .map_err(Failure::with_effect)
             }
             granted => granted,
@@ -301,6 +308,10 @@ impl Session {
 
 /// A lease id that nobody else has.
 pub fn new_lease_id() -> Result<LeaseId, Failure> {
+    #[cfg(test)]
+    if let Some(bits) = crate::simulation::kernel::random_bits() {
+        return Ok(LeaseId::from_random(bits));
+    }
     let bits = getrandom::u64().map_err(|error| {
         Failure::refused(format!("the system gives no random numbers: {error}"))
     })?;

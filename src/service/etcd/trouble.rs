@@ -87,11 +87,6 @@ impl Failure {
         (is_answer || is_unsent) && !self.after_ambiguity
     }
 
-    /// Whether no attempt at it can be carried out any more.
-    pub const fn is_certain(&self) -> bool {
-        !self.after_ambiguity && !matches!(self.sign, Sign::Ambiguous)
-    }
-
     /// The same, where an earlier request had an effect.
     pub fn with_effect(self) -> Self {
         Self {

@@ -1,0 +1,462 @@
+//! The promises of the product page, looked at from outside after every step. Nothing here asks the supervisor
+//! what it believes: who runs, what the server knows of a lease, and what stands in the store are the facts.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use crate::clock::Instant;
+use crate::lock::token::{LeaseId, Token};
+use crate::outcome::{Ended, Outcome};
+use crate::simulation::kernel::{self, Time};
+use crate::simulation::protocol::Request;
+use crate::simulation::scenario::{Scenario, Weather};
+
+/// Which promise was broken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// P1: two commands under one exclusive lock.
+    TwoCommands,
+    /// P1: a command lives when its lease can have expired on the server.
+    AliveAfterExpiry,
+    /// P1: the lock is given back while a process of the tree lives.
+    ReleasedTooEarly,
+    /// P2: a token that is not larger than that of an earlier holder.
+    TokenDoesNotGrow,
+    /// P2: a guarded write of one that lost the lock succeeds, or of one that holds it is refused.
+    FencedWrite,
+    /// P4: an ending that does not say what happened, or two of them, or none.
+    WrongOutcome,
+    /// P5: somebody waits for ever.
+    NeverEnded,
+    /// P5: something of ours is left in the store.
+    LeftBehind,
+    /// P5: a run was lost although nothing went wrong that it has to notice.
+    LostForNothing,
+    /// A queue entry that has to wait was put by one that must not.
+    EnqueuedToWait,
+    /// What somebody else put into the store was removed.
+    ForeignRemoved,
+    /// A tree was killed that could have been asked to end.
+    KilledWithoutGrace,
+    /// The guards had to do what a manager that runs has to do.
+    GuardHadToAct,
+    /// A command was started while nobody looked after it.
+    StartedUnguarded,
+    /// A command lives long after the front or the witness was killed.
+    OutlivesGuard,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    pub kind: Kind,
+    pub at: Time,
+    pub text: String,
+}
+
+/// How much longer a command may live after its host was suspended: until the timers have fired, the guards'
+/// patience included.
+const RESUMING: Duration = Duration::from_millis(200);
+
+/// How much longer a command may live after one of its guards was killed.
+const ORPHANED: Duration = Duration::from_millis(500);
+
+/// Servers' clocks may be so much faster than true time.
+const SERVER_RATE_PPM: u32 = 5_000;
+
+#[derive(Debug, Default)]
+struct Seen {
+    arrived: bool,
+    /// It waits as long as it takes.
+    is_patient: bool,
+    /// The place that the live command runs under.
+    runs: Option<(Token, LeaseId)>,
+    dying: Duration,
+    lock_delay: Duration,
+    suspended: bool,
+    /// Its manager is frozen.
+    frozen: bool,
+    /// After a suspend its tree may live until then.
+    excused_until: Time,
+    /// Its place was taken away before its time, in a way that the lock delay does not cover.
+    betrayed: bool,
+    entry_gone: bool,
+    told_of_loss: bool,
+    /// The command's end was seen when the lock could not be proved any more.
+    late_end: bool,
+    may_kill_at_once: bool,
+    /// It had its TERM; until then it may end by itself.
+    grace_until: Option<Instant>,
+    stands_by: bool,
+    /// Something was done to its place.
+    tampered: bool,
+    guard_gone_at: Option<Time>,
+    ran: bool,
+    endings: usize,
+    /// Until when the server keeps each lease, by what this host was told.
+    until: BTreeMap<i64, Time>,
+}
+
+pub struct Checker {
+    pub violation: Option<Violation>,
+    pub commands: usize,
+    pub lost: usize,
+    weather: Weather,
+    hosts: Vec<Seen>,
+    last_token: i64,
+    written_token: i64,
+    /// When each grant and keepalive was sent.
+    sent: BTreeMap<u64, Time>,
+    /// Keepalives that were carried out by one who could not.
+    untrue: BTreeSet<u64>,
+}
+
+impl Checker {
+    pub fn new(scenario: &Scenario) -> Self {
+        let hosts = scenario.hosts.iter().map(|host| Seen {
+            dying: host.command.dying,
+            lock_delay: host.lock_delay,
+            is_patient: host.wait.is_none(),
+            ..Seen::default()
+        });
+        Self {
+            violation: None,
+            commands: 0,
+            lost: 0,
+            weather: scenario.weather,
+            // One more: see `World::everybody_left`.
+            hosts: hosts.chain([Seen::default()]).collect(),
+            last_token: 0,
+            written_token: 0,
+            sent: BTreeMap::new(),
+            untrue: BTreeSet::new(),
+        }
+    }
+
+    /// Only the first counts.
+    pub fn violated(&mut self, kind: Kind, text: String) {
+        let at = kernel::time();
+        self.violation.get_or_insert(Violation { kind, at, text });
+    }
+
+    /// What has to hold at every instant.
+    pub fn check(&mut self) {
+        let now = kernel::time();
+        let runs = |seen: &&Seen| {
+            seen.runs.is_some() && !seen.suspended && !seen.betrayed && now >= seen.excused_until
+        };
+        if self.hosts.iter().filter(runs).count() > 1 {
+            let who: Vec<usize> = (0..self.hosts.len())
+                .filter(|host| runs(&&self.hosts[*host]))
+                .collect();
+            self.violated(
+                Kind::TwoCommands,
+                format!("the commands of hosts {who:?} run"),
+            );
+        }
+        for (number, seen) in self.hosts.iter().enumerate().filter(|(_, seen)| runs(seen)) {
+            if let Some((_, lease)) = seen.runs
+                && seen
+                    .until
+                    .get(&lease.get())
+                    .is_some_and(|until| *until < now)
+            {
+                let text = format!("host {number}: its command lives and its lease need not");
+                return self.violated(Kind::AliveAfterExpiry, text);
+            }
+            let patience = ORPHANED + seen.dying;
+            if seen.guard_gone_at.is_some_and(|at| at + patience < now) && !seen.frozen {
+                let text = format!("host {number}: its command lives on without its guards");
+                return self.violated(Kind::OutlivesGuard, text);
+            }
+        }
+    }
+
+    // What is known of leases.
+
+    pub fn sent(&mut self, _host: usize, exchange: u64, request: &Request) {
+        if matches!(request, Request::Grant { .. } | Request::KeepAlive { .. }) {
+            self.sent.insert(exchange, kernel::time());
+        }
+    }
+
+    pub fn renewed_by_leader(&mut self, exchange: u64, truly: bool) {
+        if !truly {
+            self.untrue.insert(exchange);
+        }
+    }
+
+    pub fn granted(&mut self, host: usize, exchange: u64, lease: i64, ttl: i64) {
+        self.kept_alive(host, exchange, lease, ttl);
+    }
+
+    /// The host was told that its lease was renewed, which may even be true.
+    pub fn kept_alive(&mut self, host: usize, exchange: u64, lease: i64, ttl: i64) {
+        let Some(sent_at) = self.sent.remove(&exchange) else {
+            return;
+        };
+        if self.untrue.remove(&exchange) || ttl <= 0 {
+            return;
+        }
+        let ttl = Duration::from_secs(ttl as u64) * 1_000_000 / (1_000_000 + SERVER_RATE_PPM);
+        let until = self.hosts[host].until.entry(lease).or_default();
+        *until = (*until).max(sent_at + ttl);
+        let check_at = *until + Duration::from_nanos(1);
+        kernel::schedule(check_at, crate::simulation::world::Occurrence::Check);
+    }
+
+    // What happens to places and trees.
+
+    pub fn arrived(&mut self, host: usize) {
+        self.hosts[host].arrived = true;
+    }
+
+    pub fn has_arrived(&self, host: usize) -> bool {
+        self.hosts[host].arrived
+    }
+
+    pub fn front_stands_by(&mut self, host: usize) {
+        self.hosts[host].stands_by = true;
+    }
+
+    pub fn started(&mut self, host: usize, token: Token, lease: LeaseId) {
+        self.commands += 1;
+        let seen = &mut self.hosts[host];
+        seen.runs = Some((token, lease));
+        let ran_before = std::mem::replace(&mut seen.ran, true);
+        if ran_before {
+            self.violated(
+                Kind::WrongOutcome,
+                format!("host {host} starts its command again"),
+            );
+        }
+        if !self.hosts[host].stands_by {
+            let text = format!("host {host}: the front did not say that it stands by");
+            self.violated(Kind::StartedUnguarded, text);
+        }
+        let last = std::mem::replace(&mut self.last_token, token.get());
+        if token.get() <= last {
+            let text = format!("host {host} has token {token}, after {last}");
+            self.violated(Kind::TokenDoesNotGrow, text);
+        }
+    }
+
+    /// The place of the live command, as long as it is not known to be gone.
+    pub fn runs_under(&self, host: usize) -> Option<(Token, LeaseId)> {
+        self.hosts[host]
+            .runs
+            .filter(|_| !self.hosts[host].entry_gone)
+    }
+
+    /// The entry that a live command runs under is gone: is that covered by the lock delay?
+    pub fn entry_is_gone(&mut self, host: usize) {
+        let weather = self.weather;
+        let seen = &mut self.hosts[host];
+        seen.entry_gone = true;
+        let until = seen
+            .runs
+            .and_then(|(_, lease)| seen.until.get(&lease.get()));
+        let covered = kernel::time() + seen.lock_delay * 98 / 100;
+        let is_early = until.is_some_and(|until| *until > covered);
+        // Where everything else works, it is told in time.
+        seen.betrayed |= is_early && weather != Weather::Betrayed;
+    }
+
+    pub fn betrayed(&mut self, host: usize) {
+        let seen = &mut self.hosts[host];
+        seen.betrayed |= seen.runs.is_some();
+    }
+
+    pub fn told_of_loss(&mut self, host: usize) {
+        if self.weather != Weather::Stormy && !self.hosts[host].tampered {
+            let text = format!("host {host} lost its place, and nobody took it");
+            self.violated(Kind::LostForNothing, text);
+        }
+        let seen = &mut self.hosts[host];
+        seen.may_kill_at_once = true;
+        seen.told_of_loss |= seen.runs.is_some();
+    }
+
+    pub fn tree_is_gone(&mut self, host: usize) {
+        self.hosts[host].runs = None;
+    }
+
+    pub fn suspended(&mut self, host: usize) {
+        self.hosts[host].suspended = true;
+    }
+
+    pub fn resumed(&mut self, host: usize) {
+        let seen = &mut self.hosts[host];
+        seen.suspended = false;
+        seen.excused_until = kernel::time() + RESUMING + seen.dying;
+        let check_at = seen.excused_until;
+        kernel::schedule(check_at, crate::simulation::world::Occurrence::Check);
+    }
+
+    pub fn guard_is_gone(&mut self, host: usize) {
+        self.hosts[host].guard_gone_at = Some(kernel::time());
+        let check_at = kernel::time() + ORPHANED + self.hosts[host].dying;
+        let check_at = check_at + Duration::from_nanos(1);
+        kernel::schedule(check_at, crate::simulation::world::Occurrence::Check);
+    }
+
+    pub fn frozen(&mut self, host: usize, frozen: bool) {
+        let seen = &mut self.hosts[host];
+        seen.frozen = frozen;
+        // It has the whole time again.
+        seen.guard_gone_at = seen.guard_gone_at.map(|_| kernel::time());
+    }
+
+    pub fn tampered(&mut self, host: usize) {
+        self.hosts[host].tampered = true;
+    }
+
+    pub fn is_tampered(&self, host: usize) -> bool {
+        self.hosts[host].tampered
+    }
+
+    pub fn may_kill_at_once(&mut self, host: usize) {
+        self.hosts[host].may_kill_at_once = true;
+    }
+
+    pub fn termed(&mut self, host: usize, grace_until: Instant) {
+        self.hosts[host].grace_until.get_or_insert(grace_until);
+    }
+
+    pub fn kills(&mut self, host: usize, now: Instant, overdue: bool) {
+        let seen = &self.hosts[host];
+        let grace_is_over = seen.grace_until.is_some_and(|until| until <= now);
+        if !(seen.may_kill_at_once || overdue || grace_is_over) {
+            let text = format!("host {host} kills what it could have asked to end");
+            self.violated(Kind::KilledWithoutGrace, text);
+        }
+    }
+
+    pub fn end_seen(&mut self, host: usize, late: bool) {
+        let seen = &mut self.hosts[host];
+        // One that has had its TERM ends because of it.
+        seen.late_end |= late && seen.grace_until.is_none();
+    }
+
+    // What a run says about itself.
+
+    pub fn releases(&mut self, host: usize, alive: bool) {
+        if alive {
+            let text = format!("host {host} gives the lock back and its command lives");
+            self.violated(Kind::ReleasedTooEarly, text);
+        }
+    }
+
+    pub fn released(&mut self, host: usize, left: &[String]) {
+        if !left.is_empty() {
+            let text = format!("host {host} says that it gave the lock back, and left {left:?}");
+            self.violated(Kind::LeftBehind, text);
+        }
+    }
+
+    pub fn finished(&mut self, host: usize, outcome: &Outcome, alive: bool, ended: Option<Ended>) {
+        self.hosts[host].endings += 1;
+        self.lost += usize::from(matches!(outcome, Outcome::Lost(_)));
+        let seen = &self.hosts[host];
+        let lost = matches!(outcome, Outcome::Lost(_));
+        let wrong = if seen.endings > 1 {
+            "it ends twice"
+        } else if alive {
+            "it ends and its command lives"
+        } else if matches!(outcome, Outcome::Defect(_)) {
+            "it takes itself for defect"
+        } else if matches!(outcome, Outcome::Command(how) if Some(*how) != ended) {
+            "its command did not end like that by itself"
+        } else if seen.late_end && !lost {
+            "the command's end was seen too late to be trusted"
+        } else if seen.told_of_loss && !lost {
+            "it was told that the lock is lost"
+        } else if says_that_it_ran(outcome).is_some_and(|ran| ran != seen.ran) {
+            "whether the command ran is not what it says"
+        } else {
+            ""
+        };
+        if !wrong.is_empty() {
+            self.violated(
+                Kind::WrongOutcome,
+                format!("host {host} says {outcome:?}: {wrong}"),
+            );
+        }
+        let harmless = self.weather == Weather::OneBadMember;
+        let untold = self.weather == Weather::Betrayed && !self.hosts[host].entry_gone;
+        let unavailable = matches!(outcome, Outcome::Unavailable(_)) && self.hosts[host].is_patient;
+        if (lost && (harmless || untold)) || (unavailable && self.weather != Weather::Stormy) {
+            let text = format!("host {host} says {outcome:?}");
+            self.violated(Kind::LostForNothing, text);
+        }
+    }
+
+    /// The front says how a run ended whose manager is dead.
+    pub fn reported_by_front(&mut self, host: usize, outcome: &Outcome) {
+        self.hosts[host].endings += 1;
+        self.lost += usize::from(matches!(outcome, Outcome::Lost(_)));
+    }
+
+    pub fn has_ended(&self, host: usize) -> bool {
+        self.hosts[host].endings > 0
+    }
+
+    pub fn wrote(&mut self, host: usize, token: i64, succeeded: bool) {
+        let now = kernel::time();
+        let seen = &self.hosts[host];
+        let holds = seen.runs.is_some_and(|(own, lease)| {
+            let until = seen.until.get(&lease.get());
+            own.get() == token && until.is_some_and(|until| *until > now)
+        });
+        if succeeded && (token < self.last_token || token < self.written_token) {
+            let text = format!(
+                "host {host}: a write with token {token} after {}",
+                self.last_token
+            );
+            self.violated(Kind::FencedWrite, text);
+        } else if !succeeded && holds && !seen.entry_gone {
+            let text = format!("host {host}: a holder's write with token {token} is refused");
+            self.violated(Kind::FencedWrite, text);
+        }
+        if succeeded {
+            self.written_token = token;
+        }
+    }
+
+    pub fn never_ended(&mut self) {
+        let open: Vec<usize> = (0..self.hosts.len())
+            .filter(|host| self.hosts[*host].endings == 0)
+            .collect();
+        let text = format!("hosts {open:?} have not ended, long after the last fault");
+        self.violated(Kind::NeverEnded, text);
+    }
+
+    pub fn left_behind(&mut self, left: &[String]) {
+        for (number, seen) in self.hosts.iter().enumerate() {
+            if seen.arrived && seen.endings != 1 && self.violation.is_none() {
+                let text = format!("host {number} ended {} times", seen.endings);
+                return self.violated(Kind::WrongOutcome, text);
+            }
+        }
+        if !left.is_empty() {
+            self.violated(
+                Kind::LeftBehind,
+                format!("{left:?} when everybody has ended"),
+            );
+        }
+    }
+}
+
+/// Whether a command was started, where the ending says that.
+const fn says_that_it_ran(outcome: &Outcome) -> Option<bool> {
+    match outcome {
+        Outcome::Command(_) | Outcome::Lost(_) | Outcome::MaxRuntime | Outcome::NotFound(_) => {
+            Some(true)
+        }
+        Outcome::Busy { .. }
+        | Outcome::Unavailable(_)
+        | Outcome::Denied(_)
+        | Outcome::Usage(_)
+        | Outcome::Interrupted(_) => Some(false),
+        _ => None,
+    }
+}

@@ -1,0 +1,259 @@
+//! One contender: the manager process with the shipped supervisor and the shipped service on etcd, and what is
+//! around it. The event loop is that of `run.rs`: what the processes report first, then the timer, then the
+//! service.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use tokio::runtime::Runtime;
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::task::JoinHandle;
+
+use crate::clock::Instant;
+use crate::config::endpoint::Endpoint;
+use crate::config::tls::Tls;
+use crate::lock::entry::Entry;
+use crate::lock::key::Prefix;
+use crate::lock::name::LockName;
+use crate::lock::token::{LeaseId, Token};
+use crate::service::Wanted;
+use crate::service::etcd::{Connection, Etcd};
+use crate::simulation::kernel;
+use crate::simulation::machine::Machine;
+use crate::simulation::mutants::Memory;
+use crate::simulation::scenario::HostPlan;
+use crate::simulation::world::Occurrence;
+use crate::supervisor::{Action, Event, OnLoss, Plan, Supervisor};
+
+/// The lock that everybody wants.
+pub const LOCK: &str = "job";
+
+/// As in run.rs.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// One contender.
+pub struct Host {
+    pub number: usize,
+    pub plan: HostPlan,
+    /// The manager process, while it lives.
+    pub manager: Option<Manager>,
+    pub machine: Machine,
+    pub memory: Memory,
+    /// What the process layer reports.
+    pub inbox: VecDeque<Event>,
+    /// What is to happen once the host, or its manager, goes on.
+    pub deferred: Vec<Occurrence>,
+}
+
+/// The manager process.
+pub struct Manager {
+    runtime: Runtime,
+    etcd: Option<Etcd>,
+    events: UnboundedReceiver<Event>,
+    pub supervisor: Supervisor,
+    first: Vec<Action>,
+    farewell: Option<JoinHandle<()>>,
+    wake_at: Option<Instant>,
+}
+
+impl Host {
+    pub fn new(number: usize, plan: HostPlan) -> Self {
+        Self {
+            number,
+            machine: Machine::new(plan.command.clone()),
+            plan,
+            memory: Memory::default(),
+            manager: None,
+            inbox: VecDeque::new(),
+            deferred: Vec::new(),
+        }
+    }
+
+    /// The run begins.
+    pub fn begin(&mut self, members: usize) {
+        let endpoints = (0..members).map(|member| {
+            // Hosts prefer different members.
+            let url = format!("http://member{}:2379", (member + self.number) % members);
+            Endpoint::parse(&url, false).expect("an endpoint")
+        });
+        let connection = Connection {
+            endpoints: endpoints.collect(),
+            tls: Tls::default(),
+            login: None,
+        };
+        let (sender, events) = tokio::sync::mpsc::unbounded_channel();
+        let etcd = Etcd::new(&connection, self.wanted(), sender);
+        let (supervisor, first) = Supervisor::begin(self.supervisor_plan(), self.now());
+        self.manager = Some(Manager {
+            runtime: runtime(),
+            etcd: Some(etcd),
+            events,
+            supervisor,
+            first,
+            farewell: None,
+            wake_at: None,
+        });
+    }
+
+    pub fn now(&self) -> Instant {
+        kernel::host_now(self.number)
+    }
+
+    fn wanted(&self) -> Wanted {
+        Wanted {
+            name: name(),
+            prefix: Prefix::default(),
+            ttl: self.plan.ttl,
+            nonblock: self.plan.nonblock,
+            entry: Entry {
+                v: Entry::VERSION,
+                limit: 1,
+                host: format!("host{}", self.number),
+                user: "simulation".to_owned(),
+                pid: self.number as i32,
+                program: "report".to_owned(),
+                reason: String::new(),
+                queued: "2026-11-22T03:00:00Z".to_owned(),
+                held: None,
+                lock_delay_ms: self.plan.lock_delay.as_millis() as u64,
+            },
+        }
+    }
+
+    fn supervisor_plan(&self) -> Plan {
+        Plan {
+            program: "report".to_owned(),
+            lock_path: format!("{}{LOCK}", Prefix::default()),
+            enclosing: Vec::new(),
+            kill_after: self.plan.kill_after,
+            wait: self.plan.wait,
+            connect_timeout: Duration::from_secs(10),
+            max_runtime: self.plan.max_runtime,
+            on_leftover: self.plan.on_leftover,
+            on_loss: OnLoss::Kill,
+            conflict_status: 75,
+        }
+    }
+
+    /// The token and the lease of the place that the run has, or had last.
+    pub fn place(&self) -> Option<(Token, LeaseId)> {
+        let place = self.manager.as_ref()?.supervisor.history().place.as_ref()?;
+        Some((place.token, place.lease))
+    }
+
+    /// When the supervisor believes that the tree has to be dead.
+    pub fn kill_at(&self) -> Option<Instant> {
+        let lease = self.manager.as_ref()?.supervisor.lease()?;
+        Some(lease.kill_at())
+    }
+
+    /// The next event for the supervisor, in the order in which run.rs takes them.
+    pub fn next_event(&mut self) -> Option<Event> {
+        if let Some(event) = self.inbox.pop_front() {
+            return Some(event);
+        }
+        let now = self.now();
+        let manager = self.manager.as_mut()?;
+        if manager
+            .supervisor
+            .next_deadline()
+            .is_some_and(|at| at <= now)
+        {
+            return Some(Event::Tick);
+        }
+        manager.events.try_recv().ok()
+    }
+}
+
+pub fn name() -> LockName {
+    LOCK.parse().expect("a name")
+}
+
+impl Manager {
+    /// What the supervisor wants done before anything has happened.
+    pub fn first_actions(&mut self) -> Vec<Action> {
+        std::mem::take(&mut self.first)
+    }
+
+    /// Has the service do what is for it; everything else comes back.
+    pub fn perform(&mut self, action: Action) -> Option<Action> {
+        let _context = self.runtime.enter();
+        let etcd = self.etcd.as_mut()?;
+        match action {
+            Action::Enqueue { give_up_at } => etcd.enqueue(give_up_at),
+            Action::Renew { give_up_at } => etcd.renew(give_up_at),
+            Action::Announce => etcd.announce(),
+            Action::Release { give_up_at } => etcd.release(give_up_at),
+            other => return Some(other),
+        }
+        None
+    }
+
+    /// The run is over; what nobody waits for goes on for a moment.
+    pub fn say_farewell(&mut self, now: Instant) {
+        if let Some(etcd) = self.etcd.take() {
+            let farewell = etcd.farewell(now + FAREWELL);
+            self.farewell = Some(self.runtime.spawn(farewell));
+        }
+    }
+
+    /// Whether it has nothing more to do.
+    pub fn is_done(&self) -> bool {
+        self.farewell.as_ref().is_some_and(JoinHandle::is_finished)
+    }
+
+    /// Runs the service until it waits for something.
+    pub fn run_until_idle(&mut self) {
+        self.runtime.block_on(Idle { waited: false });
+    }
+
+    /// The deadline for which the timer has to be set anew.
+    pub fn new_deadline(&mut self) -> Option<Instant> {
+        let deadline = self.supervisor.next_deadline();
+        if self.wake_at == deadline {
+            return None;
+        }
+        self.wake_at = deadline;
+        deadline
+    }
+}
+
+thread_local! {
+    static IDLER: RefCell<Option<Waker>> = const { RefCell::new(None) };
+    static IS_IDLE: Cell<bool> = const { Cell::new(false) };
+}
+
+/// A runtime without a driver: all it waits for is in the kernel. When it has nothing to do, it says so.
+fn runtime() -> Runtime {
+    tokio::runtime::Builder::new_current_thread()
+        .on_thread_park(|| {
+            if let Some(idler) = IDLER.take() {
+                IS_IDLE.set(true);
+                idler.wake();
+            }
+        })
+        .build()
+        .expect("a runtime without threads and descriptors")
+}
+
+/// Done when all tasks of the runtime wait.
+struct Idle {
+    waited: bool,
+}
+
+impl Future for Idle {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        if self.waited && IS_IDLE.get() {
+            return Poll::Ready(());
+        }
+        self.waited = true;
+        IS_IDLE.set(false);
+        IDLER.set(Some(context.waker().clone()));
+        Poll::Pending
+    }
+}

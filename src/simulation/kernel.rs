@@ -1,0 +1,369 @@
+//! Time and everything that is under way. This is all that the shipped code sees of the simulation: its clock,
+//! its timers, its random numbers and its connections come from here while a simulation runs on the thread.
+//!
+//! - There is one true time, and each host's clock with an offset, a rate, and the time it was suspended.
+//! - What is to happen stands in one queue, ordered by the true time and then by when it was scheduled.
+//! - Nobody waits for anything but a slot in here, so a host whose slots are not filled is frozen.
+
+use std::cell::RefCell;
+use std::cmp::{Ordering, Reverse};
+use std::collections::{BTreeMap, BinaryHeap, VecDeque};
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use crate::clock::Instant;
+use crate::simulation::protocol::{Notice, Reply, Request};
+use crate::simulation::random::Random;
+use crate::simulation::world::Occurrence;
+
+/// The true time, since the world began.
+pub type Time = Duration;
+
+thread_local! {
+    static KERNEL: RefCell<Option<Kernel>> = const { RefCell::new(None) };
+}
+
+/// One host's CLOCK_BOOTTIME.
+#[derive(Clone, Debug)]
+pub struct Clock {
+    pub offset: Duration,
+    /// How much faster than true time it runs, in millionths.
+    pub rate_ppm: i64,
+    /// What it has missed: nothing, unless it stands on CLOCK_MONOTONIC.
+    pub missed: Duration,
+}
+
+impl Clock {
+    pub fn at(&self, time: Time) -> Instant {
+        let nanos = (time.saturating_sub(self.missed)).as_nanos() as i128;
+        let drifted = nanos + nanos * i128::from(self.rate_ppm) / 1_000_000;
+        Instant::from_nanos((self.offset.as_nanos() as i128 + drifted) as u64)
+    }
+
+    /// The first true time at which this clock shows `instant`, if it is not suspended meanwhile.
+    pub fn when(&self, instant: Instant) -> Time {
+        let drifted = i128::from(instant.as_nanos()) - self.offset.as_nanos() as i128;
+        let nanos = drifted * 1_000_000 / (1_000_000 + i128::from(self.rate_ppm));
+        let mut time = Duration::from_nanos(nanos.max(0) as u64) + self.missed;
+        while self.at(time) < instant {
+            time += Duration::from_nanos(1);
+        }
+        time
+    }
+}
+
+struct Scheduled {
+    at: Time,
+    number: u64,
+    what: Occurrence,
+}
+
+impl PartialEq for Scheduled {
+    fn eq(&self, other: &Self) -> bool {
+        self.number == other.number
+    }
+}
+
+impl Eq for Scheduled {}
+
+impl PartialOrd for Scheduled {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Scheduled {
+    fn cmp(&self, other: &Self) -> Ordering {
+        (self.at, self.number).cmp(&(other.at, other.number))
+    }
+}
+
+/// What a host waits for.
+#[derive(Default)]
+struct Slot {
+    waker: Option<Waker>,
+    fired: bool,
+    reply: Option<Reply>,
+    notices: VecDeque<Notice>,
+}
+
+pub struct Kernel {
+    now: Time,
+    queue: BinaryHeap<Reverse<Scheduled>>,
+    scheduled: u64,
+    clocks: Vec<Clock>,
+    /// Whose code runs at the moment.
+    host: usize,
+    slots: BTreeMap<u64, Slot>,
+    numbers: u64,
+    random: Random,
+}
+
+impl Kernel {
+    pub fn install(seed: u64, clocks: Vec<Clock>) {
+        let kernel = Self {
+            now: Duration::ZERO,
+            queue: BinaryHeap::new(),
+            scheduled: 0,
+            clocks,
+            host: 0,
+            slots: BTreeMap::new(),
+            numbers: 0,
+            random: Random::new(seed),
+        };
+        KERNEL.with_borrow_mut(|installed| *installed = Some(kernel));
+    }
+
+    pub fn remove() {
+        let kernel = KERNEL.take();
+        // Dropped outside the borrow.
+        drop(kernel);
+    }
+
+    fn slot(&mut self) -> u64 {
+        self.numbers += 1;
+        self.slots.insert(self.numbers, Slot::default());
+        self.numbers
+    }
+
+    fn schedule(&mut self, at: Time, what: Occurrence) {
+        self.scheduled += 1;
+        self.queue.push(Reverse(Scheduled {
+            at: at.max(self.now),
+            number: self.scheduled,
+            what,
+        }));
+    }
+}
+
+fn with<T>(work: impl FnOnce(&mut Kernel) -> T) -> T {
+    KERNEL.with_borrow_mut(|kernel| work(kernel.as_mut().expect("a simulation runs")))
+}
+
+fn is_running() -> bool {
+    KERNEL.with_borrow(Option::is_some)
+}
+
+// For the world.
+
+pub fn time() -> Time {
+    with(|kernel| kernel.now)
+}
+
+pub fn schedule(at: Time, what: Occurrence) {
+    with(|kernel| kernel.schedule(at, what));
+}
+
+/// The next thing to happen; the clocks go on to when it does.
+pub fn next() -> Option<Occurrence> {
+    with(|kernel| {
+        let Reverse(scheduled) = kernel.queue.pop()?;
+        kernel.now = scheduled.at;
+        Some(scheduled.what)
+    })
+}
+
+pub fn enter(host: usize) {
+    with(|kernel| kernel.host = host);
+}
+
+pub fn clock(host: usize) -> Clock {
+    with(|kernel| kernel.clocks[host].clone())
+}
+
+pub fn miss(host: usize, missed: Duration) {
+    with(|kernel| kernel.clocks[host].missed += missed);
+}
+
+pub fn host_now(host: usize) -> Instant {
+    with(|kernel| kernel.clocks[host].at(kernel.now))
+}
+
+/// Whether somebody still waits for that slot; it is filled by `fill`.
+fn fill(slot: u64, fill: impl FnOnce(&mut Slot)) -> bool {
+    let waker = with(|kernel| {
+        let slot = kernel.slots.get_mut(&slot)?;
+        fill(slot);
+        Some(slot.waker.take())
+    });
+    match waker {
+        Some(waker) => {
+            waker.inspect(Waker::wake_by_ref);
+            true
+        }
+        None => false,
+    }
+}
+
+pub fn fire(timer: u64) -> bool {
+    fill(timer, |slot| slot.fired = true)
+}
+
+pub fn answer(exchange: u64, reply: Reply) -> bool {
+    fill(exchange, |slot| slot.reply = Some(reply))
+}
+
+pub fn notify(stream: u64, notice: Notice) -> bool {
+    fill(stream, |slot| slot.notices.push_back(notice))
+}
+
+// For the shipped code.
+
+/// The clock of the host whose code runs; none without a simulation.
+pub fn now() -> Option<Instant> {
+    is_running().then(|| with(|kernel| kernel.clocks[kernel.host].at(kernel.now)))
+}
+
+/// What the wall clock shows; nothing without a simulation.
+pub fn wall() -> Option<jiff::Timestamp> {
+    let began = 1_795_330_800;
+    is_running().then(|| {
+        let seconds = began + with(|kernel| kernel.now.as_secs()) as i64;
+        jiff::Timestamp::from_second(seconds).expect("a year that has four digits")
+    })
+}
+
+/// Random bits for a lease id; none without a simulation.
+pub fn random_bits() -> Option<u64> {
+    is_running().then(|| with(|kernel| kernel.random.bits()))
+}
+
+/// A wait until `instant` on the host's clock; none without a simulation.
+pub fn reached(instant: Instant) -> Option<Reached> {
+    is_running().then(|| Reached {
+        instant,
+        host: with(|kernel| kernel.host),
+        timer: None,
+    })
+}
+
+pub struct Reached {
+    instant: Instant,
+    host: usize,
+    timer: Option<u64>,
+}
+
+impl Future for Reached {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        if host_now(self.host) >= self.instant {
+            return Poll::Ready(());
+        }
+        let (host, instant) = (self.host, self.instant);
+        let fired = |timer: u64| with(|kernel| kernel.slots[&timer].fired);
+        if self.timer.is_none_or(fired) {
+            forget(self.timer);
+            self.timer = with(|kernel| {
+                let timer = kernel.slot();
+                let at = kernel.clocks[host].when(instant);
+                kernel.schedule(at, Occurrence::Timer { host, timer });
+                Some(timer)
+            });
+        }
+        wait_for(self.timer.expect("just made"), context)
+    }
+}
+
+impl Drop for Reached {
+    fn drop(&mut self) {
+        forget(self.timer);
+    }
+}
+
+fn wait_for<T>(slot: u64, context: &Context<'_>) -> Poll<T> {
+    let waker = context.waker().clone();
+    // The old one may be the last that holds its task: dropped outside the borrow.
+    let _old = with(|kernel| {
+        let slot = kernel.slots.get_mut(&slot).expect("ours");
+        slot.waker.replace(waker)
+    });
+    Poll::Pending
+}
+
+fn forget(slot: Option<u64>) {
+    if let Some(slot) = slot
+        && is_running()
+    {
+        with(|kernel| kernel.slots.remove(&slot));
+    }
+}
+
+/// A request on its way to a member of the cluster, and its answer on the way back.
+pub struct Exchange {
+    slot: u64,
+}
+
+impl Exchange {
+    pub fn send(member: usize, request: Request) -> Self {
+        with(|kernel| {
+            let exchange = kernel.slot();
+            let host = kernel.host;
+            kernel.schedule(
+                kernel.now,
+                Occurrence::Sent {
+                    host,
+                    member,
+                    exchange,
+                    request,
+                },
+            );
+            Self { slot: exchange }
+        })
+    }
+}
+
+impl Future for Exchange {
+    type Output = Reply;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Reply> {
+        let reply = with(|kernel| kernel.slots.get_mut(&self.slot).expect("ours").reply.take());
+        match reply {
+            Some(reply) => Poll::Ready(reply),
+            None => wait_for(self.slot, context),
+        }
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        forget(Some(self.slot));
+    }
+}
+
+/// A stream of watches.
+pub struct Stream {
+    pub number: u64,
+    member: usize,
+}
+
+impl Stream {
+    pub fn open(member: usize) -> Self {
+        let number = with(Kernel::slot);
+        Self { number, member }
+    }
+
+    pub fn poll_notice(&self, context: &mut Context<'_>) -> Poll<Notice> {
+        let notices = |kernel: &mut Kernel| {
+            let slot = kernel.slots.get_mut(&self.number).expect("ours");
+            slot.notices.pop_front()
+        };
+        match with(notices) {
+            Some(notice) => Poll::Ready(notice),
+            None => wait_for(self.number, context),
+        }
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        forget(Some(self.number));
+        if is_running() {
+            let (member, stream) = (self.member, self.number);
+            with(|kernel| {
+                kernel.schedule(kernel.now, Occurrence::StreamClosed { member, stream });
+            });
+        }
+    }
+}

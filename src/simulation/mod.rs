@@ -1,0 +1,54 @@
+//! A seeded world in which the shipped code runs: the supervisor, the lock's rules and the whole service on etcd,
+//! against a model of etcd, the network, the clocks and the processes. No thread, no socket, no process, and no
+//! time passes: a thousand histories a second on one core, each the same again for the same seed.
+//!
+//! ```text
+//!  Scenario ──▶ World ── turns ──▶ Host: Supervisor (shipped) ◀─▶ Etcd (shipped) ── etcd-client
+//!   a seed's     │ │                └ Machine: front, witness, tree                   │
+//!   history      │ └ Checker: the promises, after every step                          │ bytes
+//!                └── Cluster: members, leases, elections ◀── Links: delay, loss ◀─────┘
+//!                     └ Store: revisions, transactions
+//! ```
+//! - The shipped code meets the simulation in five places, each a few lines under `cfg(test)`: `clock::now`,
+//!   `clock::wall`, `deadline::reached`, `Member::connect`, `session::new_lease_id`. All ask the kernel.
+//! - Faults are drawn before a history begins (scenario.rs, plots.rs), so it can be printed, replayed, and made
+//!   smaller (shrink.rs).
+//! - A mutant (mutants.rs) breaks one rule at the seams. The simulator has to find every one.
+//! - What the model does is compared with a real etcd (service/etcd/simulated/conformance.rs).
+//!
+//! docs/correctness.md says what all this shows, and what it does not.
+
+// What the shipped code sees of it.
+pub mod kernel;
+// etcd's API as plain data.
+pub mod protocol;
+// Chance.
+mod random;
+// A history before it happens.
+mod scenario;
+// Coincidences that chance alone would rarely bring about.
+mod plots;
+// What etcd keeps.
+pub mod store;
+// Who of its members answers what.
+mod cluster;
+// Messages under way.
+mod network;
+// The processes around a command.
+mod machine;
+// One contender.
+mod host;
+// What run.rs does with it.
+mod shell;
+// Everything that happens.
+mod world;
+// Everything that goes wrong.
+mod faults;
+// What must hold.
+mod checker;
+// Broken rules.
+mod mutants;
+// For people.
+mod shrink;
+mod tests;
+mod trace;

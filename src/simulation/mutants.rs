@@ -1,0 +1,417 @@
+//! What would happen if a rule were broken. Nothing shipped is changed for it: a mutant is put between the
+//! supervisor and its surroundings (events and actions), or between the service and etcd (requests and
+//! replies), and makes the whole behave as if the rule were not there.
+
+use std::time::Duration;
+
+use crate::clock::Instant;
+use crate::lock::key::Prefix;
+use crate::simulation::host::{Host, name};
+use crate::simulation::protocol::{
+    Answer, KeyValue, Keys, Op, OpAnswer, Reply, Request, Transaction,
+};
+use crate::supervisor::{Action, Event, Place};
+
+/// A rule that is broken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Mutant {
+    // When a lease is believed.
+    /// It counts from when the answer came.
+    DeadlineFromReceipt,
+    /// The TTL that was asked for counts, not what the server granted.
+    AskedTtl,
+    /// Two clocks are taken to go alike.
+    NoClockMargin,
+    /// Killing is taken to need no time.
+    NoMargin,
+    /// Deadlines stand on CLOCK_MONOTONIC, which does not count a suspend.
+    MonotonicClock,
+    /// A keepalive that succeeded is believed, whoever answered it.
+    NoValidation,
+    /// A command is started however old the lease is.
+    StaleStart,
+    /// Leases are not renewed.
+    NoRenewal,
+    /// Waiters do not renew theirs.
+    WaitersDoNotRenew,
+    /// A member that does not answer is asked again, and no other.
+    NoFailover,
+
+    // What a loss does.
+    /// Proof of a loss changes nothing.
+    LossIgnored,
+    /// A proven loss gives the command its grace.
+    GraceAfterLoss,
+    /// Our own key is not watched.
+    OwnKeyUnwatched,
+    /// Our own key is not read.
+    OwnKeyUnread,
+    /// A command that is seen to end too late is taken to have ended well.
+    LateEndIsSuccess,
+
+    // How a command is ended, and by whom.
+    /// The lock is given back when the command has ended, whoever is left of it.
+    ReleaseAtEnd,
+    /// KILL was sent, so the lock is given back.
+    ReleaseAtKill,
+    /// KILL without TERM.
+    NoGrace,
+    /// TERM without KILL.
+    NoKill,
+    /// Front and witness do not know the deadline.
+    NoPublish,
+    /// They know only the first one.
+    PublishedOnce,
+    /// Nobody asks whether front and witness are there.
+    StartUnguarded,
+    /// Front or witness may be gone.
+    GuardGoneIgnored,
+
+    // The queue.
+    /// Whom we stood behind is gone: so we are the first.
+    PredecessorOnly,
+    /// Two may hold an exclusive lock.
+    LimitOfTwo,
+    /// An entry that must not wait is put like any other.
+    NonblockUnguarded,
+    /// One who queues again keeps its token.
+    OldToken,
+
+    // Clean and unclean.
+    /// No marker is put with the entry.
+    MarkerForgotten,
+    /// It is not removed with it.
+    MarkerKept,
+    /// A marker without its entry means nothing.
+    LockDelayIgnored,
+    /// The lock is not given back.
+    NoRelease,
+    /// What stands under our key is deleted, whoever put it.
+    ReleaseUnguarded,
+}
+
+impl Mutant {
+    /// All of them, each with a seed that finds it, so that it need not be looked for every time.
+    pub const ALL: &[(Self, u64)] = &[
+        (Self::DeadlineFromReceipt, 192),
+        (Self::AskedTtl, 32),
+        (Self::NoClockMargin, 312),
+        (Self::NoMargin, 1),
+        (Self::MonotonicClock, 76),
+        (Self::NoValidation, 1),
+        (Self::StaleStart, 8),
+        (Self::NoRenewal, 3),
+        (Self::WaitersDoNotRenew, 3),
+        (Self::NoFailover, 5),
+        (Self::LossIgnored, 3),
+        (Self::GraceAfterLoss, 6),
+        (Self::OwnKeyUnwatched, 18),
+        (Self::OwnKeyUnread, 18),
+        (Self::LateEndIsSuccess, 111),
+        (Self::ReleaseAtEnd, 2),
+        (Self::ReleaseAtKill, 1),
+        (Self::NoGrace, 1),
+        (Self::NoKill, 1),
+        (Self::NoPublish, 39),
+        (Self::PublishedOnce, 0),
+        (Self::StartUnguarded, 0),
+        (Self::GuardGoneIgnored, 22),
+        (Self::PredecessorOnly, 122),
+        (Self::LimitOfTwo, 4),
+        (Self::NonblockUnguarded, 1),
+        (Self::OldToken, 8),
+        (Self::MarkerForgotten, 18),
+        (Self::MarkerKept, 0),
+        (Self::LockDelayIgnored, 18),
+        (Self::NoRelease, 0),
+        (Self::ReleaseUnguarded, 71),
+    ];
+}
+
+/// What mutants remember of a host.
+#[derive(Debug, Default)]
+pub struct Memory {
+    first_place: Option<Place>,
+    published: bool,
+    /// Whom it stood behind at its first reading, and in which place.
+    predecessor: Option<(Vec<u8>, Vec<u8>)>,
+}
+
+/// The event that the supervisor is told, and at what time; none where it is kept from it.
+pub fn event(
+    mutant: Option<Mutant>,
+    host: &mut Host,
+    now: Instant,
+    mut event: Event,
+) -> Option<(Instant, Event)> {
+    let lease = host
+        .manager
+        .as_ref()
+        .and_then(|it| it.supervisor.lease().copied());
+    let asked = host.plan.ttl;
+    let (Some(mutant), told) = (mutant, &mut event) else {
+        return Some((now, event));
+    };
+    match (mutant, told) {
+        (
+            Mutant::DeadlineFromReceipt,
+            Event::Enqueued { sent_at, .. } | Event::Renewed { sent_at, .. },
+        ) => *sent_at = now,
+        (mutant, Event::Enqueued { ttl, .. } | Event::Renewed { ttl, .. })
+            if believed(mutant, *ttl, asked).is_some() =>
+        {
+            *ttl = believed(mutant, *ttl, asked).unwrap_or(*ttl);
+        }
+        (Mutant::OldToken, Event::Enqueued { place, .. }) => {
+            let first = host.memory.first_place.get_or_insert_with(|| place.clone());
+            place.token = first.token;
+        }
+        (Mutant::LossIgnored, Event::Gone(_)) => return None,
+        (Mutant::GuardGoneIgnored, Event::FrontGone | Event::WitnessGone) => return None,
+        (Mutant::StaleStart, Event::FrontReady) => {
+            return Some((lease.map_or(now, |lease| lease.sent_at), event));
+        }
+        (Mutant::LateEndIsSuccess, Event::Ended(_) | Event::Empty) => {
+            let early = lease.map_or(now, |lease| lease.stop_at() - Duration::from_nanos(1));
+            return Some((now.min(early), event));
+        }
+        (Mutant::ReleaseAtEnd, Event::Ended(_)) => host.inbox.push_front(Event::Empty),
+        _ => {}
+    }
+    Some((now, event))
+}
+
+/// The TTL that a mutant takes for granted.
+fn believed(mutant: Mutant, ttl: Duration, asked: Duration) -> Option<Duration> {
+    let seconds = ttl.as_secs_f64();
+    // The TTL for which the shipped margin gives the instant to kill that this margin would.
+    let with_margin = |margin: f64| {
+        let kill_at = seconds - margin;
+        let long = kill_at / 0.94;
+        let short = (kill_at + 0.5) / 0.99;
+        Some(Duration::from_secs_f64(if long >= 10.0 {
+            long
+        } else {
+            short
+        }))
+    };
+    match mutant {
+        Mutant::AskedTtl => Some(asked),
+        Mutant::NoMargin => with_margin(0.0),
+        Mutant::NoClockMargin => with_margin((seconds / 20.0).max(0.5)),
+        _ => None,
+    }
+}
+
+/// What is done where the supervisor wants this.
+pub fn action(mutant: Option<Mutant>, host: &mut Host, action: Action) -> Vec<Action> {
+    let Some(mutant) = mutant else {
+        return vec![action];
+    };
+    match (mutant, &action) {
+        (Mutant::NoRenewal, Action::Renew { .. }) => return Vec::new(),
+        (Mutant::WaitersDoNotRenew, Action::Renew { .. }) if !host.machine.is_alive() => {
+            return Vec::new();
+        }
+        (Mutant::GraceAfterLoss, Action::Kill) if !host.machine.is_overdue(host.now()) => {
+            return vec![Action::Stop];
+        }
+        (Mutant::ReleaseAtKill, Action::Kill) => host.inbox.push_front(Event::Empty),
+        (Mutant::NoGrace, Action::Stop) => return vec![Action::Kill],
+        (Mutant::NoKill, Action::Kill) => return Vec::new(),
+        (Mutant::NoPublish, Action::Publish { .. }) => return Vec::new(),
+        (Mutant::PublishedOnce, Action::Publish { .. })
+            if std::mem::replace(&mut host.memory.published, true) =>
+        {
+            return Vec::new();
+        }
+        (Mutant::StartUnguarded, Action::Prepare) => {
+            host.machine.asked = false;
+            host.inbox.push_front(Event::FrontReady);
+            return Vec::new();
+        }
+        (Mutant::NoRelease, Action::Release { .. }) => {
+            host.inbox.push_back(Event::Released);
+            return Vec::new();
+        }
+        _ => {}
+    }
+    vec![action]
+}
+
+/// What is asked of etcd instead.
+pub fn request(mutant: Option<Mutant>, host: &Host, request: &mut Request) {
+    let is_marker = |keys: &Keys| keys.key.starts_with(markers().as_bytes());
+    match (mutant, request) {
+        (Some(Mutant::OwnKeyUnwatched), Request::Watch(watch))
+            if Some(&watch.keys.key) == own_entry(host).as_ref() =>
+        {
+            watch.keys.key = b"/nothing".to_vec();
+        }
+        (Some(Mutant::MarkerForgotten), Request::Transact(transaction)) => {
+            let puts = |op: &Op| matches!(op, Op::Put { key, .. } if key.starts_with(markers().as_bytes()));
+            transaction.then.retain(|op| !puts(op));
+        }
+        (Some(Mutant::MarkerKept), Request::Transact(transaction)) if is_release(transaction) => {
+            let deletes = |op: &Op| matches!(op, Op::Delete { keys } if is_marker(keys));
+            transaction.then.retain(|op| !deletes(op));
+            transaction.otherwise.retain(|op| !deletes(op));
+        }
+        (Some(Mutant::ReleaseUnguarded), Request::Transact(transaction))
+            if is_release(transaction) =>
+        {
+            transaction.when.clear();
+        }
+        (Some(Mutant::NonblockUnguarded), Request::Transact(transaction))
+            if transaction.puts_below(entries().as_bytes()) =>
+        {
+            transaction.when.truncate(1);
+        }
+        _ => {}
+    }
+}
+
+/// Entry and marker deleted together.
+fn is_release(transaction: &Transaction) -> bool {
+    let deletes =
+        |op: &Op| matches!(op, Op::Delete { keys } if keys.key.starts_with(entries().as_bytes()));
+    transaction.then.iter().any(deletes)
+}
+
+/// What etcd answers instead.
+pub fn reply(mutant: Option<Mutant>, host: &mut Host, request: &Request, reply: &mut Reply) {
+    let (Some(mutant), Reply::Answered(header, answer)) = (mutant, reply) else {
+        return;
+    };
+    if mutant == Mutant::NoValidation {
+        header.raft_term = 1;
+        header.member = 1;
+    }
+    match answer {
+        Answer::Got(kvs) => {
+            if let (Mutant::OwnKeyUnread, Request::Get { keys, .. }) = (mutant, request)
+                && Some(&keys.key) == own_entry(host).as_ref()
+            {
+                *kvs = own_entry_faked(host).into_iter().collect();
+            }
+        }
+        Answer::Transacted { answers, .. } => {
+            let mut lists = answers.iter_mut().filter_map(|answer| match answer {
+                OpAnswer::Get(kvs) => Some(kvs),
+                _ => None,
+            });
+            if let (Some(entries), Some(markers)) = (lists.next(), lists.next()) {
+                change_reading(mutant, host, request, entries, markers);
+            }
+        }
+        _ => {}
+    }
+}
+
+fn change_reading(
+    mutant: Mutant,
+    host: &mut Host,
+    request: &Request,
+    entries: &mut Vec<KeyValue>,
+    markers: &mut [KeyValue],
+) {
+    // At the answer that tells us our place we do not know it yet.
+    let own = put_by(request).or_else(|| own_entry(host));
+    let own_revision = entries
+        .iter()
+        .find(|kv| Some(&kv.key) == own.as_ref())
+        .map(|kv| kv.create_revision);
+    match mutant {
+        Mutant::LockDelayIgnored => {
+            for marker in markers {
+                let value = String::from_utf8_lossy(&marker.value).into_owned();
+                let (before, after) = value
+                    .split_once("\"lock_delay_ms\":")
+                    .unwrap_or((&value, ""));
+                let after = after.trim_start_matches(|digit: char| digit.is_ascii_digit());
+                marker.value = format!("{before}\"lock_delay_ms\":0{after}").into_bytes();
+            }
+        }
+        Mutant::OwnKeyUnread if own_revision.is_none() && put_by(request).is_none() => {
+            entries.extend(own_entry_faked(host));
+        }
+        Mutant::LimitOfTwo => {
+            let oldest = entries.iter().map(|kv| kv.create_revision).min();
+            if oldest != own_revision {
+                entries.retain(|kv| Some(kv.create_revision) != oldest);
+            }
+        }
+        Mutant::PredecessorOnly => {
+            let (Some(own), Some(revision)) = (own, own_revision) else {
+                return;
+            };
+            let ahead = entries.iter().filter(|kv| kv.create_revision < revision);
+            let nearest = ahead.max_by_key(|kv| kv.create_revision);
+            let known = host
+                .memory
+                .predecessor
+                .as_ref()
+                .filter(|(place, _)| *place == own);
+            if known.is_none() {
+                let nearest = nearest.map(|kv| kv.key.clone()).unwrap_or_default();
+                host.memory.predecessor = Some((own.clone(), nearest));
+            }
+            let predecessor = host
+                .memory
+                .predecessor
+                .as_ref()
+                .map(|(_, other)| other.clone());
+            entries.retain(|kv| kv.key == own || Some(&kv.key) == predecessor.as_ref());
+        }
+        _ => {}
+    }
+}
+
+/// The entry that a transaction puts.
+fn put_by(request: &Request) -> Option<Vec<u8>> {
+    let Request::Transact(transaction) = request else {
+        return None;
+    };
+    transaction.then.iter().find_map(|op| match op {
+        Op::Put { key, .. } if key.starts_with(entries().as_bytes()) => Some(key.clone()),
+        _ => None,
+    })
+}
+
+fn own_entry(host: &Host) -> Option<Vec<u8>> {
+    let (_, lease) = host.place()?;
+    Some(Prefix::default().entry(&name(), lease).into_bytes())
+}
+
+fn own_entry_faked(host: &Host) -> Option<KeyValue> {
+    let (token, lease) = host.place()?;
+    Some(KeyValue {
+        key: own_entry(host)?,
+        value: Vec::new(),
+        create_revision: token.get(),
+        mod_revision: token.get(),
+        version: 1,
+        lease: lease.get(),
+    })
+}
+
+fn entries() -> String {
+    Prefix::default().entries(&name())
+}
+
+fn markers() -> String {
+    Prefix::default().markers(&name())
+}
+
+/// The member that is asked instead.
+pub fn member(mutant: Option<Mutant>, host: usize, member: usize, members: usize) -> usize {
+    match mutant {
+        Some(Mutant::NoFailover) => host % members,
+        _ => member,
+    }
+}
+
+/// Whether hosts' clocks miss the time in which they were suspended.
+pub fn misses_suspends(mutant: Option<Mutant>) -> bool {
+    mutant == Some(Mutant::MonotonicClock)
+}

@@ -1,0 +1,286 @@
+//! Trials: many histories, each of which has to keep every promise; and the trial of the simulator itself, which
+//! has to find every mutant.
+
+use std::time::{Duration, Instant};
+
+use super::mutants::Mutant;
+use super::scenario::{Fault, FaultKind, HostPlan, Network, Scenario, Weather};
+use super::shrink::shrink;
+use super::world::{Options, Report, run};
+
+/// Histories of every run of the tests, the same each time.
+const FIXED: u64 = 150;
+
+/// Histories of every run of the tests that nobody has seen before.
+const FRESH: u64 = 60;
+
+/// How far a mutant is looked for.
+const MUTANT_HISTORIES_MAX: u64 = 3_000;
+
+/// What a trial came to.
+#[derive(Default)]
+struct Trial {
+    histories: u64,
+    steps: u64,
+    lasted: Duration,
+    commands: usize,
+    lost: usize,
+}
+
+impl Trial {
+    /// Histories of these seeds.
+    fn of(seeds: impl Iterator<Item = u64>) -> Self {
+        let mut trial = Self::default();
+        for seed in seeds {
+            let scenario = Scenario::draw(seed);
+            let report = run(&scenario, Options::default());
+            assert_kept(&scenario, Options::default(), &report);
+            trial.histories += 1;
+            trial.steps += report.steps;
+            trial.lasted += report.lasted;
+            trial.commands += report.commands;
+            trial.lost += report.lost;
+        }
+        trial
+    }
+
+    fn and(self, other: Self) -> Self {
+        Self {
+            histories: self.histories + other.histories,
+            steps: self.steps + other.steps,
+            lasted: self.lasted + other.lasted,
+            commands: self.commands + other.commands,
+            lost: self.lost + other.lost,
+        }
+    }
+}
+
+/// Fails with a history that a person can read, and with how to see it again.
+fn assert_kept(scenario: &Scenario, options: Options, report: &Report) {
+    let Some(violation) = &report.violation else {
+        return;
+    };
+    let small = shrink(scenario, options, violation.kind);
+    let told = Options {
+        traced: true,
+        ..options
+    };
+    let small_report = run(&small, told);
+    for line in &small_report.trace {
+        println!("{line}");
+    }
+    println!("{small:#?}");
+    panic!(
+        "{:?}: the promise of {:?} is broken: {}\n\
+         above: a smaller history with the same violation; the same again: make simulate SEED={} RUNS=1",
+        violation.at, violation.kind, violation.text, scenario.seed
+    );
+}
+
+fn variable(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok().filter(|text| !text.is_empty())?;
+    Some(text.parse().expect("a number"))
+}
+
+#[test]
+fn known_histories_keep_every_promise() {
+    let trial = Trial::of(0..FIXED);
+    assert!(trial.commands > 0 && trial.lost > 0, "nothing was tried");
+}
+
+/// With `make simulate SEED=… RUNS=… THREADS=…`: those.
+#[test]
+fn fresh_histories_keep_every_promise() {
+    let bits = getrandom::u64().expect("the system has random numbers");
+    // Short enough to be typed.
+    let seed = variable("SEED").unwrap_or(bits >> 24);
+    let runs = variable("RUNS").unwrap_or(FRESH);
+    let threads = variable("THREADS").unwrap_or(1).max(1);
+    println!("make simulate SEED={seed} RUNS={runs}");
+    #[expect(clippy::disallowed_methods, reason = "a figure for people")]
+    let began = Instant::now();
+    let trials: Vec<_> = (0..threads)
+        .map(|thread| {
+            let seeds = (seed..seed + runs).skip(thread as usize);
+            let seeds = seeds.step_by(threads as usize);
+            std::thread::spawn(move || Trial::of(seeds))
+        })
+        .collect();
+    let trial = trials.into_iter().fold(Trial::default(), |sum, trial| {
+        let trial = trial.join();
+        sum.and(trial.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    });
+    let took = began.elapsed().as_secs_f64();
+    println!(
+        "{} histories in {took:.1} s ({:.0} a second): {} steps, {} commands, {} of them lost, {:.0} hours of simulated time",
+        trial.histories,
+        trial.histories as f64 / took,
+        trial.steps,
+        trial.commands,
+        trial.lost,
+        trial.lasted.as_secs_f64() / 3600.0
+    );
+}
+
+/// The first history from `seeds` in which it is found.
+fn found(mutant: Mutant, seeds: impl Iterator<Item = u64>) -> Option<(u64, Report)> {
+    let options = Options {
+        mutant: Some(mutant),
+        traced: false,
+    };
+    seeds
+        .map(|seed| (seed, run(&Scenario::draw(seed), options)))
+        .find(|(_, report)| report.violation.is_some())
+}
+
+/// With `make mutants`: from the first seed on, to say after how many histories.
+#[test]
+fn every_mutant_is_found() {
+    let count = variable("COUNT").is_some();
+    for (mutant, seed) in Mutant::ALL {
+        let known = found(*mutant, *seed..=*seed).filter(|_| !count);
+        let (seed_found, report) = known
+            .or_else(|| found(*mutant, 0..MUTANT_HISTORIES_MAX))
+            .unwrap_or_else(|| panic!("{mutant:?} survives {MUTANT_HISTORIES_MAX} histories"));
+        let kind = report.violation.expect("found").kind;
+        if count {
+            println!("| {mutant:?} | {} | {kind:?} |", seed_found + 1);
+        } else if seed_found != *seed {
+            println!("{mutant:?} is found by seed {seed_found} now, and not by {seed}");
+        }
+    }
+}
+
+#[test]
+fn a_failing_seed_replays_to_the_same_trace_and_shrinks() {
+    let (mutant, seed) = Mutant::ALL[0];
+    let options = Options {
+        mutant: Some(mutant),
+        traced: true,
+    };
+    let (seed, _) = found(mutant, std::iter::once(seed).chain(0..MUTANT_HISTORIES_MAX))
+        .expect("every mutant is found");
+    let scenario = Scenario::draw(seed);
+    let [once, twice] = [(); 2].map(|()| run(&scenario, options));
+    assert_same(&once, &twice, seed);
+    assert!(once.trace.len() > 10, "{:?}", once.trace);
+    assert_eq!(once.violation, twice.violation);
+    let kind = once.violation.expect("found").kind;
+    let small = shrink(&scenario, options, kind);
+    assert!(small.faults.len() <= scenario.faults.len());
+    assert!(small.hosts.len() <= scenario.hosts.len());
+    let report = run(&small, options);
+    assert_eq!(report.violation.map(|violation| violation.kind), Some(kind));
+}
+
+/// Names only the first line that differs.
+fn assert_same(once: &Report, twice: &Report, seed: u64) {
+    let lines = once.trace.iter().zip(&twice.trace);
+    for (number, (one, other)) in lines.enumerate() {
+        assert_eq!(one, other, "seed {seed}, line {number}");
+    }
+    assert_eq!(once.trace.len(), twice.trace.len(), "seed {seed}");
+}
+
+#[test]
+fn a_history_without_a_violation_is_the_same_twice() {
+    let options = Options {
+        traced: true,
+        ..Options::default()
+    };
+    for seed in 0..variable("SAME").unwrap_or(10) {
+        let [once, twice] = [(); 2].map(|()| run(&Scenario::draw(seed), options));
+        assert_same(&once, &twice, seed);
+    }
+}
+
+/// Two contenders and a healthy cluster.
+fn quiet(faults: Vec<Fault>) -> Scenario {
+    let mut holder = HostPlan::last();
+    holder.command.runs_for = Duration::from_secs(30);
+    let waiter = HostPlan {
+        arrives_at: Duration::from_secs(1),
+        ..HostPlan::last()
+    };
+    Scenario {
+        seed: 1,
+        weather: Weather::Betrayed,
+        members: vec![0],
+        commit_max: Duration::from_millis(5),
+        lag_max: Duration::from_millis(1),
+        revokes_early: false,
+        grants_percent: 100,
+        network: Network {
+            delay_max: Duration::from_millis(5),
+            late_percent: 0,
+            lost_percent: 0,
+        },
+        hosts: vec![holder, waiter],
+        faults,
+    }
+}
+
+/// Found by the simulator: a member that did not know yet that it leads no more also did not know the lease, and
+/// its word ended the run.
+#[test]
+fn a_run_that_queues_during_an_election_gets_its_place() {
+    for seed in 0..150 {
+        let mut scenario = quiet(vec![Fault {
+            at: Duration::from_secs(5),
+            lasts: Duration::from_millis(1_000 + seed * 37 % 1_100),
+            kind: FaultKind::PauseMember(0),
+        }]);
+        scenario.seed = seed;
+        scenario.members = vec![0; 3];
+        scenario.network.delay_max = Duration::from_millis(1);
+        scenario.commit_max = Duration::from_millis(1);
+        scenario.hosts.truncate(1);
+        scenario.hosts[0].arrives_at = Duration::from_millis(5_050);
+        scenario.hosts[0].command.runs_for = Duration::from_millis(1);
+        let report = run(&scenario, Options::default());
+        assert_kept(&scenario, Options::default(), &report);
+    }
+}
+
+/// Found by the simulator: a grant that was sent again after the lease had run out made a new lease of the same
+/// name, and the place of the old one was taken for a place on the new one.
+#[test]
+fn a_place_on_a_lease_that_ran_out_is_not_believed_on_the_next() {
+    for seed in 0..100 {
+        let mut scenario = quiet(vec![Fault {
+            at: Duration::from_millis(1_500),
+            lasts: Duration::from_secs(8),
+            kind: FaultKind::FreezeManager(0),
+        }]);
+        scenario.seed = seed;
+        scenario.weather = Weather::Stormy;
+        scenario.network.late_percent = 25;
+        scenario.network.lost_percent = 10;
+        for host in &mut scenario.hosts {
+            host.ttl = Duration::from_secs(5);
+            host.command.runs_for = Duration::from_millis(10);
+        }
+        let report = run(&scenario, Options::default());
+        assert_kept(&scenario, Options::default(), &report);
+    }
+}
+
+/// Found by the simulator: the place that was being given up was forgotten when the run was stopped meanwhile,
+/// and its marker made the next contender wait out a lock delay.
+#[test]
+fn a_run_that_is_stopped_while_it_queues_again_leaves_nothing() {
+    for after_ms in 0..60 {
+        let fault = |at, kind| Fault {
+            at,
+            lasts: Duration::ZERO,
+            kind,
+        };
+        let at = Duration::from_secs(5);
+        let scenario = quiet(vec![
+            fault(at, FaultKind::RevokeLease(1)),
+            fault(at + Duration::from_millis(after_ms), FaultKind::Signal(1)),
+        ]);
+        let report = run(&scenario, Options::default());
+        assert_kept(&scenario, Options::default(), &report);
+    }
+}

@@ -1,0 +1,407 @@
+//! The world: takes what is to happen next out of the queue, lets it happen, and has the invariants checked.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use crate::lock::key::Prefix;
+use crate::simulation::checker::{Checker, Kind, Violation};
+use crate::simulation::cluster::{Asked, Cluster, Effect, Knobs};
+use crate::simulation::host::{Host, name};
+use crate::simulation::kernel::{self, Clock, Kernel, Time};
+use crate::simulation::machine::Step;
+use crate::simulation::mutants::Mutant;
+use crate::simulation::network::Links;
+use crate::simulation::protocol::{Header, KeyValue, Notice, Reply, Request};
+use crate::simulation::random::Random;
+use crate::simulation::scenario::{HostPlan, Scenario};
+use crate::simulation::trace::Trace;
+
+/// Something that happens at an instant.
+#[derive(Clone, Debug)]
+pub enum Occurrence {
+    // Asked for by the shipped code.
+    Timer {
+        host: usize,
+        timer: u64,
+    },
+    Sent {
+        host: usize,
+        member: usize,
+        exchange: u64,
+        request: Request,
+    },
+    StreamClosed {
+        member: usize,
+        stream: u64,
+    },
+
+    // On the network.
+    Arrival(Asked),
+    Reply {
+        asked: Asked,
+        reply: Reply,
+    },
+    Notice {
+        host: usize,
+        stream: u64,
+        notice: Notice,
+    },
+
+    // In the cluster.
+    Commit(Asked),
+    GiveUp(Asked),
+    KeepAlive {
+        asked: Asked,
+        header: Header,
+        leader: usize,
+    },
+    ExpiryTick,
+    Expire {
+        lease: i64,
+        early: bool,
+    },
+    Election,
+    Learn(usize),
+    Applied(usize),
+
+    // On the hosts.
+    Arrive(usize),
+    Wake(usize),
+    Process {
+        host: usize,
+        step: Step,
+    },
+    Guard(usize),
+    /// A command uses its token.
+    Write {
+        host: usize,
+        token: i64,
+        key: String,
+    },
+
+    // Trouble.
+    Fault(usize),
+    FaultEnds(usize),
+    /// An invariant that depends on the time.
+    Check,
+    /// Nobody is left: what is in the store?
+    Inspect,
+}
+
+/// What became of a history.
+#[derive(Clone, Debug)]
+pub struct Report {
+    pub violation: Option<Violation>,
+    pub trace: Vec<String>,
+    pub steps: u64,
+    pub lasted: Time,
+    /// So many commands were run.
+    pub commands: usize,
+    pub lost: usize,
+}
+
+/// What has to be known to run a history again.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    pub mutant: Option<Mutant>,
+    pub traced: bool,
+}
+
+pub struct World {
+    pub scenario: Scenario,
+    pub cluster: Cluster,
+    pub hosts: Vec<Host>,
+    pub links: Links,
+    pub checker: Checker,
+    pub trace: Trace,
+    pub random: Random,
+    pub mutant: Option<Mutant>,
+    pub steps: u64,
+    /// Keys of contenders that somebody else has put anew.
+    pub replaced: BTreeSet<String>,
+}
+
+/// How long after the others' leases the last contender comes, and how long after it the store is looked at.
+const LAST_AFTER: Duration = Duration::from_secs(2);
+
+/// Runs one history.
+pub fn run(scenario: &Scenario, options: Options) -> Report {
+    let rates = scenario.hosts.iter().map(|host| host.rate_ppm).chain([0]);
+    let clocks = rates.enumerate().map(|(number, rate_ppm)| Clock {
+        offset: Duration::from_secs(1_000 * (number as u64 + 1)),
+        rate_ppm,
+        missed: Duration::ZERO,
+    });
+    Kernel::install(scenario.seed, clocks.collect());
+    let mut world = World::new(scenario.clone(), options);
+    world.begin();
+    world.go_on();
+    let report = world.report();
+    drop(world);
+    Kernel::remove();
+    report
+}
+
+impl World {
+    fn new(scenario: Scenario, options: Options) -> Self {
+        let mut random = Random::new(scenario.seed ^ 0x5eed);
+        let knobs = Knobs {
+            commit_max: scenario.commit_max,
+            lag_max: scenario.lag_max,
+            revokes_early: scenario.revokes_early,
+            grants_percent: scenario.grants_percent,
+        };
+        let hosts = scenario.hosts.iter().cloned().enumerate();
+        Self {
+            cluster: Cluster::new(&scenario.members, knobs, Random::new(random.bits())),
+            hosts: hosts
+                .map(|(number, plan)| Host::new(number, plan))
+                .collect(),
+            links: Links::new(&scenario),
+            checker: Checker::new(&scenario),
+            trace: Trace::new(options.traced),
+            random,
+            mutant: options.mutant,
+            steps: 0,
+            replaced: BTreeSet::new(),
+            scenario,
+        }
+    }
+
+    fn begin(&mut self) {
+        for (number, host) in self.hosts.iter().enumerate() {
+            kernel::schedule(host.plan.arrives_at, Occurrence::Arrive(number));
+        }
+        for (number, fault) in self.scenario.faults.iter().enumerate() {
+            kernel::schedule(fault.at, Occurrence::Fault(number));
+        }
+    }
+
+    fn go_on(&mut self) {
+        let bound = self.scenario.bound();
+        while self.checker.violation.is_none() {
+            let Some(what) = kernel::next() else {
+                self.checker.never_ended();
+                break;
+            };
+            if matches!(what, Occurrence::Inspect) {
+                self.inspect();
+                break;
+            }
+            if kernel::time() > bound {
+                self.checker.never_ended();
+                break;
+            }
+            self.steps += 1;
+            self.happen(what);
+            self.settle_effects();
+            self.checker.check();
+        }
+    }
+
+    fn happen(&mut self, what: Occurrence) {
+        match what {
+            Occurrence::Timer { host, .. }
+            | Occurrence::Wake(host)
+            | Occurrence::Notice { host, .. }
+            | Occurrence::Reply {
+                asked: Asked { host, .. },
+                ..
+            } if !self.hosts[host].machine.manager_runs() => {
+                self.hosts[host].deferred.push(what);
+            }
+            Occurrence::Process { host, .. }
+            | Occurrence::Guard(host)
+            | Occurrence::Write { host, .. }
+                if self.hosts[host].machine.is_suspended() =>
+            {
+                self.hosts[host].deferred.push(what);
+            }
+            Occurrence::Timer { host, timer } => {
+                if kernel::fire(timer) {
+                    self.turn(host);
+                }
+            }
+            Occurrence::Sent {
+                host,
+                member,
+                exchange,
+                request,
+            } => {
+                self.send(host, member, exchange, request);
+            }
+            Occurrence::Reply { asked, reply } => self.receive(asked, reply),
+            Occurrence::Notice {
+                host,
+                stream,
+                notice,
+            } => {
+                if kernel::notify(stream, notice) {
+                    self.turn(host);
+                }
+            }
+            Occurrence::Arrive(host) => self.arrive(host),
+            Occurrence::Wake(host) => self.turn(host),
+            Occurrence::Process { host, step } => self.step(host, step),
+            Occurrence::Guard(host) => self.guard(host),
+            Occurrence::Write { host, token, key } => self.write(host, token, &key),
+            Occurrence::Fault(number) => self.fault(number),
+            Occurrence::FaultEnds(number) => self.fault_ends(number),
+            Occurrence::Check | Occurrence::Inspect => {}
+            of_cluster => self.happen_in_cluster(of_cluster),
+        }
+    }
+
+    fn happen_in_cluster(&mut self, what: Occurrence) {
+        match what {
+            Occurrence::StreamClosed { member, stream } => {
+                self.cluster.close_stream(member, stream);
+            }
+            Occurrence::Arrival(asked) => self.cluster.ask(asked),
+            Occurrence::Commit(asked) => self.commit(asked),
+            Occurrence::GiveUp(asked) => self.cluster.give_up(&asked),
+            Occurrence::KeepAlive {
+                asked,
+                header,
+                leader,
+            } => {
+                self.cluster.keep_alive(asked, header, leader);
+            }
+            Occurrence::ExpiryTick => self.cluster.expiry_tick(),
+            Occurrence::Expire { lease, early } => self.cluster.expire(lease, early),
+            Occurrence::Election => self.cluster.election(),
+            Occurrence::Learn(member) => self.cluster.learn(member),
+            Occurrence::Applied(member) => self.cluster.applied(member),
+            other => unreachable!("{other:?} does not happen in the cluster"),
+        }
+    }
+
+    /// What the cluster did becomes known, where it does.
+    pub fn settle_effects(&mut self) {
+        for effect in std::mem::take(&mut self.cluster.effects) {
+            match effect {
+                Effect::Reply { asked, reply } => self.send_reply(asked, reply),
+                Effect::Notice {
+                    host,
+                    member,
+                    stream,
+                    notice,
+                } => {
+                    self.send_notice((host, member), stream, notice);
+                }
+                Effect::LeaseEnded { lease, early } => {
+                    self.trace.note(|| {
+                        let why = if early {
+                            "although it lives"
+                        } else {
+                            "its time is over"
+                        };
+                        format!("etcd     ends lease {lease:x}: {why}")
+                    });
+                    self.look_at_entries();
+                }
+                Effect::Done => {
+                    self.look_at_entries();
+                    self.look_at_replaced();
+                }
+                Effect::Renewed {
+                    asked,
+                    lease,
+                    truly,
+                } => {
+                    self.checker.renewed_by_leader(asked.exchange, truly);
+                    self.trace.note(|| {
+                        let by = if truly {
+                            ""
+                        } else {
+                            " by a leader that is none any more"
+                        };
+                        format!("etcd     renews lease {lease:x}{by}")
+                    });
+                }
+            }
+        }
+    }
+
+    /// What somebody else put stays until somebody else removes it.
+    fn look_at_replaced(&mut self) {
+        for key in &self.replaced {
+            if self.cluster.entry(key).is_none() {
+                let text = format!("{key} was removed, and it was not its contender's any more");
+                return self.checker.violated(Kind::ForeignRemoved, text);
+            }
+        }
+    }
+
+    /// Whose entries are gone that ran under them?
+    pub fn look_at_entries(&mut self) {
+        for host in &self.hosts {
+            if let Some((token, lease)) = self.checker.runs_under(host.number) {
+                let key = Prefix::default().entry(&name(), lease);
+                let kept = self.cluster.entry(&key);
+                let is_ours =
+                    |kv: KeyValue| kv.create_revision == token.get() && kv.lease == lease.get();
+                let kept = kept.is_some_and(is_ours);
+                if !kept {
+                    self.checker.entry_is_gone(host.number);
+                }
+            }
+        }
+    }
+
+    /// Nobody runs any more. When all leases have run out, one more contender has to get the lock; then
+    /// nothing may be left.
+    pub fn everybody_left(&mut self) {
+        let longest = self.scenario.hosts.iter().map(|host| host.ttl).max();
+        let later = longest.unwrap_or_default() * 2 + LAST_AFTER;
+        let at = kernel::time().max(self.scenario.faults_end()) + later;
+        if self.hosts.len() > self.scenario.hosts.len() {
+            return kernel::schedule(at, Occurrence::Inspect);
+        }
+        self.operator_looks();
+        let last = HostPlan::last();
+        let number = self.hosts.len();
+        self.hosts.push(Host::new(number, last));
+        kernel::schedule(at, Occurrence::Arrive(number));
+    }
+
+    /// What a request of a contender must not do, looked at before it is done.
+    pub fn check_request(&mut self, asked: &Asked) {
+        let host = asked.host;
+        if let Some((_, lease)) = self.checker.runs_under(host) {
+            let entry = Prefix::default().entry(&name(), lease).into_bytes();
+            let ends_it = match &asked.request {
+                Request::Revoke { lease: revoked } => *revoked == lease.get(),
+                Request::Delete { keys } => keys.covers(&entry),
+                Request::Transact(transaction) => transaction.deletes(&entry),
+                _ => false,
+            };
+            self.checker.releases(host, ends_it);
+        }
+        if self.hosts[host].plan.nonblock
+            && let Request::Transact(transaction) = &asked.request
+            && transaction.puts_below(b"/leasehold/job/")
+            && self.cluster.store.would_hold(transaction)
+            && let Some(other) = self.cluster.left("/leasehold/job/").first()
+        {
+            let text = format!("host {host} must not wait, and puts an entry behind {other}");
+            self.checker.violated(Kind::EnqueuedToWait, text);
+        }
+    }
+
+    fn inspect(&mut self) {
+        let left = self.cluster.left("/leasehold/");
+        self.checker.left_behind(&left);
+    }
+
+    fn report(&mut self) -> Report {
+        Report {
+            violation: self.checker.violation.clone(),
+            trace: std::mem::take(&mut self.trace).lines(),
+            steps: self.steps,
+            lasted: kernel::time(),
+            commands: self.checker.commands,
+            lost: self.checker.lost,
+        }
+    }
+}
