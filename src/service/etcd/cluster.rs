@@ -109,11 +109,6 @@ impl Cluster {
         order
     }
 
-    /// Whether a request may be sent to more than one member.
-    pub fn has_several(&self) -> bool {
-        self.common.has_several
-    }
-
     /// How many attempts have failed so far: where it grows, an open stream may be dead without a word.
     pub fn failures(&self) -> usize {
         *self.failures.borrow()
@@ -348,7 +343,10 @@ impl Cluster {
                     self.settle(turn.member, hedge.overtaken());
                     return Ok(answer);
                 }
-                Err(failure) if !failure.may_pass() => return Err(hedge.last(failure)),
+                Err(failure) if !failure.may_pass() => {
+                    self.settle(turn.member, hedge.overtaken());
+                    return Err(hedge.last(failure));
+                }
                 Err(failure) => {
                     self.distrust(turn.member);
                     hedge.fail(turn, failure);
