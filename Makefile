@@ -3,7 +3,7 @@
 CARGO_TARGET_DIR ?= $(CURDIR)/target
 export CARGO_TARGET_DIR
 
-.PHONY: help setup build demo test lint bench bench-processes install
+.PHONY: help setup build demo test lint simulate mutants bench bench-processes install
 
 help: ## say what can be made
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST)
@@ -31,6 +31,15 @@ lint: ## formatting, clippy and rustdoc without a warning
 test: setup lint ## everything that has to pass: lint, then every test, against a real etcd
 	before="$$(git diff | cksum)" && cargo nextest run --locked --retries 0 && \
 	{ test "$$(git diff | cksum)" = "$$before" || { echo "the tests changed files that are checked in"; exit 1; }; }
+
+SIMULATION = cargo test --locked --profile simulation --bin leasehold -- --nocapture --exact
+
+simulate: ## seeded histories: make simulate SEED=1 RUNS=100000 THREADS=2
+	SEED="$(SEED)" RUNS="$(or $(RUNS),20000)" THREADS="$(THREADS)" \
+	    $(SIMULATION) simulation::tests::fresh_histories_keep_every_promise
+
+mutants: ## after how many histories the simulator finds each broken rule
+	COUNT=1 $(SIMULATION) simulation::tests::every_mutant_is_found
 
 bench: ## the figures of the README
 	scripts/setup.sh bench

@@ -56,7 +56,8 @@ impl Clock {
 struct Scheduled {
     at: Time,
     number: u64,
-    what: Occurrence,
+    /// In a box: it is large, and a heap moves its elements.
+    what: Box<Occurrence>,
 }
 
 impl PartialEq for Scheduled {
@@ -132,7 +133,7 @@ impl Kernel {
         self.queue.push(Reverse(Scheduled {
             at: at.max(self.now),
             number: self.scheduled,
-            what,
+            what: Box::new(what),
         }));
     }
 }
@@ -160,7 +161,7 @@ pub fn next() -> Option<Occurrence> {
     with(|kernel| {
         let Reverse(scheduled) = kernel.queue.pop()?;
         kernel.now = scheduled.at;
-        Some(scheduled.what)
+        Some(*scheduled.what)
     })
 }
 

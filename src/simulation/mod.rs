@@ -23,7 +23,7 @@ pub mod kernel;
 // etcd's API as plain data.
 pub mod protocol;
 // Chance.
-mod random;
+pub mod random;
 // A history before it happens.
 mod scenario;
 // Coincidences that chance alone would rarely bring about.

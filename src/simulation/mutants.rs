@@ -25,7 +25,7 @@ pub enum Mutant {
     /// Killing is taken to need no time.
     NoMargin,
     /// Deadlines stand on CLOCK_MONOTONIC, which does not count a suspend.
-    MonotonicClock,
+    SuspendUncounted,
     /// A keepalive that succeeded is believed, whoever answered it.
     NoValidation,
     /// A command is started however old the lease is.
@@ -93,38 +93,38 @@ pub enum Mutant {
 impl Mutant {
     /// All of them, each with a seed that finds it, so that it need not be looked for every time.
     pub const ALL: &[(Self, u64)] = &[
-        (Self::DeadlineFromReceipt, 192),
+        (Self::DeadlineFromReceipt, 110),
         (Self::AskedTtl, 32),
-        (Self::NoClockMargin, 312),
-        (Self::NoMargin, 1),
-        (Self::MonotonicClock, 76),
-        (Self::NoValidation, 1),
-        (Self::StaleStart, 8),
+        (Self::NoClockMargin, 187),
+        (Self::NoMargin, 4),
+        (Self::SuspendUncounted, 1),
+        (Self::NoValidation, 50),
+        (Self::StaleStart, 52),
         (Self::NoRenewal, 3),
         (Self::WaitersDoNotRenew, 3),
         (Self::NoFailover, 5),
-        (Self::LossIgnored, 3),
-        (Self::GraceAfterLoss, 6),
-        (Self::OwnKeyUnwatched, 18),
+        (Self::LossIgnored, 21),
+        (Self::GraceAfterLoss, 8),
+        (Self::OwnKeyUnwatched, 825),
         (Self::OwnKeyUnread, 18),
-        (Self::LateEndIsSuccess, 111),
-        (Self::ReleaseAtEnd, 2),
-        (Self::ReleaseAtKill, 1),
+        (Self::LateEndIsSuccess, 2),
+        (Self::ReleaseAtEnd, 4),
+        (Self::ReleaseAtKill, 4),
         (Self::NoGrace, 1),
-        (Self::NoKill, 1),
-        (Self::NoPublish, 39),
-        (Self::PublishedOnce, 0),
+        (Self::NoKill, 4),
+        (Self::NoPublish, 15),
+        (Self::PublishedOnce, 3),
         (Self::StartUnguarded, 0),
-        (Self::GuardGoneIgnored, 22),
-        (Self::PredecessorOnly, 122),
-        (Self::LimitOfTwo, 4),
+        (Self::GuardGoneIgnored, 8),
+        (Self::PredecessorOnly, 147),
+        (Self::LimitOfTwo, 18),
         (Self::NonblockUnguarded, 1),
-        (Self::OldToken, 8),
+        (Self::OldToken, 63),
         (Self::MarkerForgotten, 18),
         (Self::MarkerKept, 0),
         (Self::LockDelayIgnored, 18),
         (Self::NoRelease, 0),
-        (Self::ReleaseUnguarded, 71),
+        (Self::ReleaseUnguarded, 22),
     ];
 }
 
@@ -413,5 +413,5 @@ pub fn member(mutant: Option<Mutant>, host: usize, member: usize, members: usize
 
 /// Whether hosts' clocks miss the time in which they were suspended.
 pub fn misses_suspends(mutant: Option<Mutant>) -> bool {
-    mutant == Some(Mutant::MonotonicClock)
+    mutant == Some(Mutant::SuspendUncounted)
 }

@@ -10,6 +10,9 @@ use crate::simulation::scenario::{Fault, FaultKind, Scenario};
 impl Scenario {
     /// Lets one of them happen.
     pub fn draw_plot(&mut self, random: &mut Random) {
+        if random.percent(50) {
+            self.faults.clear();
+        }
         // The one that comes first is likely to get the lock at once.
         let first = (0..self.hosts.len()).min_by_key(|host| self.hosts[*host].arrives_at);
         let host = first.expect("somebody comes");
@@ -27,7 +30,7 @@ impl Scenario {
     }
 
     /// A keepalive waits in a paused leader, which answers it with success when it was deposed; and then the
-    /// holder is cut off.
+    /// holder is cut off. It reaches no other member, or one of those would answer before.
     fn deposed_leader_then_cut(&mut self, random: &mut Random) {
         // Host 0 prefers member 0, which leads at the start. A lease long enough for an election.
         let ttl = Duration::from_secs(60);
@@ -41,6 +44,10 @@ impl Scenario {
         let paused_at = renewed_at + random.duration(Duration::from_millis(200), ttl / 16);
         let resumed_at = renewed_at + ttl / 4 + random.millis(10, 4_000);
         self.plot(paused_at, resumed_at - paused_at, FaultKind::PauseMember(0));
+        for other in 1..self.members.len() {
+            let link = FaultKind::CutLink(0, Some(other));
+            self.plot(Duration::from_millis(300), ttl * 4, link);
+        }
         let cut_at = resumed_at + random.millis(20, 300);
         self.plot(cut_at, ttl * 2, FaultKind::CutLink(0, None));
     }

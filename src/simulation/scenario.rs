@@ -206,7 +206,7 @@ impl Scenario {
             ttl,
             kill_after,
             lock_delay: match self.weather {
-                Weather::Betrayed => random.millis(2_000, 3_000),
+                Weather::Betrayed => random.millis(1_200, 3_000),
                 _ => random.pick(&[Duration::ZERO, Duration::from_secs(2)]),
             },
             wait: random
@@ -265,7 +265,7 @@ impl Scenario {
             let max = (granted / 20).max(Duration::from_millis(500)) - waking;
             // One that is betrayed has to be dead within its successors' lock delay.
             let max = match self.weather {
-                Weather::Betrayed => max.min(Duration::from_secs(1)),
+                Weather::Betrayed => max.min(Duration::from_millis(500)),
                 _ => max,
             };
             host.command.dying = match random.percent(50) {

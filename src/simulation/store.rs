@@ -61,6 +61,15 @@ impl Store {
             .collect()
     }
 
+    /// The same without values, if wanted.
+    pub fn list(&self, keys: &Keys, keys_only: bool) -> Vec<KeyValue> {
+        let mut kvs = self.get(keys);
+        if keys_only {
+            kvs.iter_mut().for_each(|kv| kv.value.clear());
+        }
+        kvs
+    }
+
     pub fn one(&self, key: &[u8]) -> Option<KeyValue> {
         self.keys.get(key).map(|value| value.listed(key))
     }
@@ -125,13 +134,7 @@ impl Store {
 
     fn apply(&mut self, op: &Op, revision: i64) -> OpAnswer {
         match op {
-            Op::Get { keys, keys_only } => {
-                let mut kvs = self.get(keys);
-                if *keys_only {
-                    kvs.iter_mut().for_each(|kv| kv.value.clear());
-                }
-                OpAnswer::Get(kvs)
-            }
+            Op::Get { keys, keys_only } => OpAnswer::Get(self.list(keys, *keys_only)),
             Op::Delete { keys } => OpAnswer::Deleted(self.delete_at(keys, revision)),
             Op::Put {
                 key,

@@ -2,7 +2,11 @@
 //! in etcd's own encoding. So all of this folder runs in the simulation as it is shipped, from the contender's
 //! decisions down to the bytes.
 
+// Compared with a real etcd.
+mod conformance;
+// etcd's protocol.
 mod messages;
+// From its messages to plain data and back.
 mod translate;
 
 use std::collections::VecDeque;

@@ -1,0 +1,106 @@
+//! What a run says of its end, and what it leaves: compared with what happened.
+
+use crate::outcome::{Ended, Outcome};
+use crate::simulation::checker::{Checker, Kind};
+use crate::simulation::scenario::Weather;
+
+impl Checker {
+    pub fn releases(&mut self, host: usize, alive: bool) {
+        if alive {
+            let text = format!("host {host} gives the lock back and its command lives");
+            self.violated(Kind::ReleasedTooEarly, text);
+        }
+    }
+
+    pub fn released(&mut self, host: usize, left: &[String]) {
+        if !left.is_empty() {
+            let text = format!("host {host} says that it gave the lock back, and left {left:?}");
+            self.violated(Kind::LeftBehind, text);
+        }
+    }
+
+    pub fn finished(&mut self, host: usize, outcome: &Outcome, alive: bool, ended: Option<Ended>) {
+        self.hosts[host].endings += 1;
+        self.lost += usize::from(matches!(outcome, Outcome::Lost(_)));
+        let seen = &self.hosts[host];
+        let lost = matches!(outcome, Outcome::Lost(_));
+        let wrong = if seen.endings > 1 {
+            "it ends twice"
+        } else if alive {
+            "it ends and its command lives"
+        } else if matches!(outcome, Outcome::Defect(_)) {
+            "it takes itself for defect"
+        } else if matches!(outcome, Outcome::Command(how) if Some(*how) != ended) {
+            "its command did not end like that by itself"
+        } else if seen.late_end && !lost {
+            "the command's end was seen too late to be trusted"
+        } else if seen.told_of_loss && !lost {
+            "it was told that the lock is lost"
+        } else if says_that_it_ran(outcome).is_some_and(|ran| ran != seen.ran) {
+            "whether the command ran is not what it says"
+        } else {
+            ""
+        };
+        if !wrong.is_empty() {
+            self.violated(
+                Kind::WrongOutcome,
+                format!("host {host} says {outcome:?}: {wrong}"),
+            );
+        }
+        let harmless = self.weather == Weather::OneBadMember;
+        let untold = self.weather == Weather::Betrayed && !self.hosts[host].entry_gone;
+        let unavailable = matches!(outcome, Outcome::Unavailable(_)) && self.hosts[host].is_patient;
+        if (lost && (harmless || untold)) || (unavailable && self.weather != Weather::Stormy) {
+            let text = format!("host {host} says {outcome:?}");
+            self.violated(Kind::LostForNothing, text);
+        }
+    }
+
+    /// The front says how a run ended whose manager is dead.
+    pub fn reported_by_front(&mut self, host: usize, outcome: &Outcome) {
+        self.hosts[host].endings += 1;
+        self.lost += usize::from(matches!(outcome, Outcome::Lost(_)));
+    }
+
+    pub fn has_ended(&self, host: usize) -> bool {
+        self.hosts[host].endings > 0
+    }
+
+    pub fn never_ended(&mut self) {
+        let open: Vec<usize> = (0..self.hosts.len())
+            .filter(|host| self.hosts[*host].endings == 0)
+            .collect();
+        let text = format!("hosts {open:?} have not ended, long after the last fault");
+        self.violated(Kind::NeverEnded, text);
+    }
+
+    pub fn left_behind(&mut self, left: &[String]) {
+        for (number, seen) in self.hosts.iter().enumerate() {
+            if seen.arrived && seen.endings != 1 && self.violation.is_none() {
+                let text = format!("host {number} ended {} times", seen.endings);
+                return self.violated(Kind::WrongOutcome, text);
+            }
+        }
+        if !left.is_empty() {
+            self.violated(
+                Kind::LeftBehind,
+                format!("{left:?} when everybody has ended"),
+            );
+        }
+    }
+}
+
+/// Whether a command was started, where the ending says that.
+const fn says_that_it_ran(outcome: &Outcome) -> Option<bool> {
+    match outcome {
+        Outcome::Command(_) | Outcome::Lost(_) | Outcome::MaxRuntime | Outcome::NotFound(_) => {
+            Some(true)
+        }
+        Outcome::Busy { .. }
+        | Outcome::Unavailable(_)
+        | Outcome::Denied(_)
+        | Outcome::Usage(_)
+        | Outcome::Interrupted(_) => Some(false),
+        _ => None,
+    }
+}
