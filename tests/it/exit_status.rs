@@ -274,3 +274,24 @@ fn what_does_not_exist_is_127() {
     }
     etcd.store().assert_clean();
 }
+
+#[test]
+fn a_waiter_whose_own_manager_is_killed_is_70() {
+    let etcd = Etcd::start();
+    let holder = etcd.hold("job");
+    let waiter = etcd.run("job").ttl(3).shell("echo ran").spawn();
+    etcd.store().wait_for_entries("job", 2);
+    let name = |pid: i32| std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+    let manager = waiter
+        .processes()
+        .into_iter()
+        .find(|process| name(process.pid) == "lock-manager\n")
+        .expect("a manager");
+    manager.signal(Signal::SIGKILL);
+    waiter
+        .wait()
+        .assert_status(70)
+        .assert_stdout("")
+        .assert_stderr_has(["job", "manager", "killed"]);
+    holder.wait().assert_status(0);
+}
