@@ -109,6 +109,11 @@ impl Cluster {
         order
     }
 
+    /// Whether a request may be sent to more than one member.
+    pub fn has_several(&self) -> bool {
+        self.common.has_several
+    }
+
     /// How many attempts have failed so far: where it grows, an open stream may be dead without a word.
     pub fn failures(&self) -> usize {
         *self.failures.borrow()

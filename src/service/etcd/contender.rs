@@ -152,9 +152,11 @@ impl Contender {
             let txn = keys.enqueue(self.session.lease, &value, guard);
             let failures = self.cluster.failures();
             let response = self.cluster.transact(&txn, give_up_at).await;
-            // Each attempt that failed or was overtaken is counted; those of other requests too, so that it may be
-            // one sign too many.
-            if response.is_err() || self.cluster.failures() != failures {
+            // With several members a second one may have been asked before the first had answered.
+            if self.cluster.has_several()
+                || response.is_err()
+                || self.cluster.failures() != failures
+            {
                 self.session.set_repeated();
             }
             let response = response?;

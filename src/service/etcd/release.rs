@@ -6,11 +6,9 @@
 //!   taken (so that a grant in flight finds it taken, or has landed) and revoked: that removes the entry, and
 //!   an entry that comes later is refused for want of its lease. A request that lands even later, out of the
 //!   buffers of a member that was frozen, leaves what nobody renews: it is gone after one TTL.
-//! - Where the entry was sent more than once (its answer was late, and another member was asked too), one of them
-//!   may be carried out after the release, and with it the grant of its lease, seconds later on a busy cluster.
-//!   Nobody would renew it, but successors would wait for it. So the release leaves a sign that keeps it out,
-//!   and the lease, on which nothing but the sign hangs then, is left to its TTL: no late grant can give it out
-//!   anew before that.
+//! - Where the entry was sent more than once, one of them may arrive between the deletion and the revocation; the
+//!   release leaves a sign that keeps it out. Where there was nothing to release (the lock was busy), it may have
+//!   got in; the revocation takes the entry with it, but not the marker: that is deleted after it.
 //! - The same way serves where etcd has no space: etcd 3.4 then refuses every transaction, but neither
 //!   revocations nor deletions.
 
@@ -53,8 +51,8 @@ async fn delete_keys(
     token: Token,
     give_up_at: Instant,
 ) -> Result<(), Failure> {
-    let sign_until = session.is_repeated().then_some(session.lease);
-    let txn = session.keys.release(token, sign_until);
+    let over_until = session.is_repeated().then_some(session.lease);
+    let txn = session.keys.release(token, over_until);
     let mut released = cluster.transact(&txn, give_up_at).await;
     if matches!(&released, Err(failure) if failure.sign == Sign::LeaseNotFound) {
         let txn = session.keys.release(token, None);
@@ -81,36 +79,18 @@ async fn revoke_first(
     Ok(())
 }
 
-/// Revokes the lease of a session that is withdrawn, so that nothing of it is left; or leaves it to its TTL, with the
-/// sign that it is over.
+/// Revokes the lease of a session that is withdrawn, so that nothing of it is left.
 pub async fn revoke_emptied(
     cluster: &Cluster,
     session: &Session,
     give_up_at: Instant,
 ) -> Result<(), Failure> {
-    if session.stage() != Stage::Emptied {
-        return Ok(());
-    }
-    if session.is_repeated() {
-        keep_out(cluster, session, give_up_at).await?;
-    } else {
+    if session.stage() == Stage::Emptied {
         session.revoke(cluster, give_up_at).await?;
-    }
-    session.set_stage(Stage::Untouched);
-    Ok(())
-}
-
-async fn keep_out(
-    cluster: &Cluster,
-    session: &Session,
-    give_up_at: Instant,
-) -> Result<(), Failure> {
-    let txn = session.keys.keep_out(session.lease);
-    match cluster.transact(&txn, give_up_at).await {
-        Err(failure) if failure.is_refusal() || failure.sign == Sign::LeaseNotFound => {
-            session.revoke(cluster, give_up_at).await?;
-            cluster.delete(&session.keys.marker, give_up_at).await
+        if session.is_repeated() {
+            cluster.delete(&session.keys.marker, give_up_at).await?;
         }
-        answer => answer.map(|_| ()),
+        session.set_stage(Stage::Untouched);
     }
+    Ok(())
 }

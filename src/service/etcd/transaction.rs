@@ -177,32 +177,21 @@ impl Keys {
         )])
     }
 
-    /// Deletes entry and marker in one; an entry that somebody deleted and put anew is theirs and stays. The sign that
-    /// keeps a late entry out is put where it is to live as long as a lease.
-    pub fn release(&self, token: Token, sign_until: Option<LeaseId>) -> Txn {
+    /// Deletes entry and marker in one; an entry that somebody deleted and put anew is theirs and stays.
+    ///
+    /// Where the entry was sent more than once, one of them may be carried out after this. With `over_until`, the
+    /// lease that it would hang on, it is kept out: by a sign as long as that lease lives, by its end afterwards.
+    pub fn release(&self, token: Token, over_until: Option<LeaseId>) -> Txn {
         let marker = TxnOp::delete(self.marker.as_str(), None);
         let mut then = vec![TxnOp::delete(self.entry.as_str(), None), marker.clone()];
-        then.extend(sign_until.map(|lease| self.sign(lease)));
+        if let Some(lease) = over_until {
+            let leased = PutOptions::new().with_lease(lease.get());
+            then.push(TxnOp::put(self.over(), "", Some(leased)));
+        }
         Txn::new()
             .when([self.ours(token)])
             .and_then(then)
             .or_else([marker])
-    }
-
-    /// Keeps a late entry out, and removes one that has got in already.
-    pub fn keep_out(&self, lease: LeaseId) -> Txn {
-        let marker = TxnOp::delete(self.marker.as_str(), None);
-        let entry = TxnOp::delete(self.entry.as_str(), None);
-        let ours = Compare::lease(self.entry.as_str(), CompareOp::Equal, lease.get());
-        Txn::new()
-            .when([ours])
-            .and_then([entry, marker.clone(), self.sign(lease)])
-            .or_else([marker, self.sign(lease)])
-    }
-
-    fn sign(&self, lease: LeaseId) -> TxnOp {
-        let leased = PutOptions::new().with_lease(lease.get());
-        TxnOp::put(self.over(), "", Some(leased))
     }
 
     /// The key of the sign: beside the marker, and none itself, for it does not end in hex.
