@@ -7,11 +7,12 @@
 # everything is there already. Downloads only through apt, crates.io and PyPI.
 set -euo pipefail
 
-# A line per need: the command to look for, the Debian package that has it, the purposes that need it.
+# A line per need: the command (or file) to look for, the Debian package that has it, the purposes that need it.
 needs() {
     cat <<'TABLE'
 cc          gcc                 build
 protoc      protobuf-compiler   build
+/usr/include/google/protobuf/descriptor.proto libprotobuf-dev build
 make        make                build
 etcd        etcd-server         demo test bench
 etcdctl     etcd-client         demo test bench
@@ -51,12 +52,19 @@ as_root() {
     fi
 }
 
+is_there() {
+    case $1 in
+        /*) [ -e "$1" ] ;;
+        *) command -v "$1" >/dev/null ;;
+    esac
+}
+
 missing_packages() {
     local purpose=$1 command package purposes
     while read -r command package purposes; do
         # Everybody builds.
         case " $purposes " in
-            *" $purpose "* | *" build "*) command -v "$command" >/dev/null || echo "$package" ;;
+            *" $purpose "* | *" build "*) is_there "$command" || echo "$package" ;;
         esac
     done < <(needs)
 }
