@@ -5,6 +5,7 @@
 //! | `now` | prints nanoseconds since boot |
 //! | `ticks FILE` | prints `ready`, then writes the time to FILE for ever |
 //! | `signals` | prints `ready`, then a line for every signal; USR2 ends it |
+//! | `own-group COMMAND...` | makes a process group of its own and goes on as another line of this table |
 //! | `die SIGNAL` | dies of the signal with this number |
 //! | `watch SIGNAL...` | prints `ready`, then a line for each of these; others have their usual effect |
 //! | `raw` | makes the terminal raw, ignores TERM, prints `raw` and stays until `q` is typed |
@@ -50,7 +51,16 @@ use nix::time::{ClockId, clock_gettime};
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    go(&words);
+}
+
+fn go(words: &[&str]) {
     match words[..] {
+        ["own-group", ref rest @ ..] => {
+            let own = nix::unistd::Pid::from_raw(0);
+            nix::unistd::setpgid(own, own).expect("not the leader of a session");
+            go(rest);
+        }
         ["now"] => say(&nanos_since_boot().to_string()),
         ["ticks", file] => ticks(file),
         ["signals"] => signals(),
