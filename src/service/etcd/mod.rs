@@ -6,7 +6,8 @@
 //!   │  ├ holder    who stands in the way, for people
 //!   │  └ watch     hints that it is time to read
 //!   ├ session      one lease with its two keys: grant, renew, revoke
-//!   │  └ keepalive renewals that can be believed
+//!   │  ├ keepalive renewals that can be believed
+//!   │  └ outstanding  what may still make a place when it is given up
 //!   ├ vanished     the markers of those who cannot remove them any more
 //!   ├ release      giving a session back, whatever has become of it
 //!   └ inspection   a lock as anybody sees it, for `status`
@@ -41,6 +42,7 @@ mod keepalive;
 mod login;
 mod member;
 mod names;
+mod outstanding;
 mod pace;
 mod race;
 mod reading;
@@ -393,7 +395,7 @@ async fn queue(contender: Contender, give_up_at: Instant, background: Background
             background.clear_away(Arc::clone(&cluster), Arc::clone(&session));
             let mut view = QueueView::new(Arc::clone(&cluster), session.keys.ranges.clone());
             let queue = view.queue(&reading, None).await;
-            if reading.snapshot.entries.is_empty() {
+            if reading.lasting_orphans().next().is_some() {
                 background.spawn(async move {
                     let give_up_at = clock::now() + BACKGROUND_PATIENCE;
                     let ranges = &session.keys.ranges;
