@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 use crate::harness::leasehold::{Output, Run, binary};
+use crate::harness::untested;
 
 /// Above the number of system calls of a whole run in its front process.
 const CALLS_MAX: usize = 3000;
@@ -58,7 +59,7 @@ impl Machine {
 fn strace_is_missing() -> bool {
     let missing = !Path::new("/usr/bin/strace").exists();
     if missing {
-        eprintln!("skipped: strace is missing");
+        untested::missing("strace");
     }
     missing
 }
@@ -69,7 +70,7 @@ fn traced(run: Run, options: &[&str]) -> Option<Output> {
     words.extend(options.iter().map(|word| (*word).to_owned()));
     let output = run.wrapped_by(&words).output();
     if output.stderr.contains("PTRACE") || output.stderr.contains("ptrace(") {
-        eprintln!("skipped: strace may not trace here: {}", output.stderr);
+        untested::not_allowed("strace may not trace here");
         return None;
     }
     Some(output)

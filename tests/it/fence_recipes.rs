@@ -11,6 +11,7 @@ use crate::harness::etcd::Etcd;
 use crate::harness::eventually::{SOON, eventually};
 use crate::harness::leasehold::{Output, Run, binary};
 use crate::harness::servers::{Missing, Server};
+use crate::harness::untested;
 
 use nix::sys::signal::Signal;
 
@@ -58,7 +59,7 @@ impl Resource {
         match (recipe.server)() {
             Ok(server) => Some(Self::on(recipe, Rc::new(server))),
             Err(missing) => {
-                eprintln!("skipped: {script}: {missing} is missing");
+                untested::missing(&missing);
                 None
             }
         }
@@ -259,7 +260,7 @@ fn a_write_that_was_delayed_between_reading_and_writing_is_412() {
 fn a_store_without_etags_is_not_written_without_a_condition() {
     let server = match Server::http_with_etags("None") {
         Ok(server) => Rc::new(server.with_its_url_as("OBJECT")),
-        Err(missing) => return eprintln!("skipped: {missing} is missing"),
+        Err(missing) => return untested::missing(&missing),
     };
     for recipe in RECIPES.iter().filter(|recipe| recipe.reads_first) {
         let server = Rc::clone(&server);

@@ -21,6 +21,8 @@ pub(crate) mod pty;
 pub(crate) mod eventually;
 // What locks protect.
 pub(crate) mod servers;
+// What a machine lacks.
+pub(crate) mod untested;
 // Many runs at a time.
 pub(crate) mod together;
 // Who is who around a command, and places where leasehold has to do without something.
