@@ -177,11 +177,10 @@ impl StateFile {
                 file.write_all(seen.to_line().as_bytes())?;
                 file.sync_all()
             });
-        if let Err(error) = written {
+        if let Err(error) = written.and_then(|()| fs::rename(&path, &self.path)) {
             let _ = fs::remove_file(&path);
             return Err(failed(error));
         }
-        fs::rename(&path, &self.path).map_err(failed)?;
         self.sync_folder().map_err(failed)
     }
 

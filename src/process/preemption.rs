@@ -184,9 +184,9 @@ impl Identity {
         Some(Self { pid, started })
     }
 
-    /// The process, if it is still that one.
+    /// The process, if it is still that one. A dead one holds nothing, although somebody has not reaped it yet.
     fn find(self) -> Option<Process> {
-        Process::read(self.pid).filter(|process| self.is(process))
+        Process::read(self.pid).filter(|process| self.is(process) && !process.is_dead())
     }
 
     const fn is(self, process: &Process) -> bool {

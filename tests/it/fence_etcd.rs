@@ -82,6 +82,86 @@ fn inside_the_command_nothing_has_to_be_said() {
 }
 
 #[test]
+fn any_bytes_are_written_as_they_are_from_stdin_a_file_and_an_argument() {
+    let held = Held::start();
+    let every: Vec<u8> = (0..=255).cycle().take(70_000).collect();
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("value");
+    std::fs::write(&path, &every).expect("written");
+    let path = path.to_str().expect("readable");
+    let put = ["fence", "put", "--sequencer", &held.sequencer];
+    let put = |more: &[&str]| held.etcd.leasehold(put).all_arguments(more);
+    let from_stdin = put(&["app/stdin"]).input(every.clone());
+    from_stdin.output().assert_status(0).assert_silent();
+    put(&["app/file", "--file", path]).output().assert_status(0);
+    put(&["app/empty", ""]).output().assert_status(0);
+    let binary = crate::harness::leasehold::binary();
+    let script = format!(
+        "{binary} fence put --sequencer {} app/argument \"$(printf '\\001\\377\\n\\200x')\"",
+        held.sequencer
+    );
+    let argument = Run::program("/bin/sh").arguments(["-c", &script]);
+    argument
+        .variable("LEASEHOLD_ENDPOINTS", &held.etcd.endpoints())
+        .output()
+        .assert_status(0);
+    for (key, bytes) in [
+        ("app/stdin", &every[..]),
+        ("app/file", &every),
+        ("app/empty", b""),
+        ("app/argument", b"\x01\xff\n\x80x"),
+    ] {
+        assert!(held.value(key).expect(key).value == bytes, "{key}");
+    }
+}
+
+#[test]
+fn a_holder_of_two_locks_writes_only_while_it_has_both() {
+    let etcd = Etcd::start();
+    let store = etcd.store();
+    let lease = store.grant(Duration::from_secs(60));
+    let keys = ["a", "b/c"].map(|name| format!("/leasehold/{name}/{lease:x}"));
+    let [first, second] = [&*keys[0], &*keys[1]];
+    let token = store.put_together([first, second], lease);
+    let cluster = store.cluster();
+    let sequencer = format!("1:{cluster:x}:exclusive:{token}:{lease:x}:a,b/c");
+    let check = || etcd.leasehold(["fence", "check", &sequencer]).output();
+    let put = |value: &str| {
+        let put = ["fence", "put", "--sequencer", &sequencer, "app/a", value];
+        etcd.leasehold(put).output()
+    };
+    check().assert_status(0).assert_silent();
+    put("both").assert_status(0);
+    for lost in [first, second] {
+        // Gone, and come back as somebody else's.
+        store.delete(lost);
+        for _ in 0..2 {
+            check()
+                .assert_status(79)
+                .assert_stderr_has(["a,b/c: token", "is stale"]);
+            put("late").assert_status(79);
+            let delete = ["fence", "delete", "--sequencer", &sequencer, "app/a"];
+            etcd.leasehold(delete).output().assert_status(79);
+            store.put_leased(lost, "", lease);
+        }
+    }
+    let kept = value(&store, "app/a").expect("there");
+    assert_eq!((&kept.value[..], kept.version), (&b"both"[..], 1));
+}
+
+#[test]
+fn a_token_of_a_lock_that_others_hold_as_well_is_one_while_its_holder_is() {
+    let held = Held::start();
+    for mode in ["shared", "slots"] {
+        let sequencer = held.sequencer.replace("exclusive", mode);
+        let put = ["fence", "put", "--sequencer", &sequencer, "app/a", mode];
+        held.etcd.leasehold(put).output().assert_status(0);
+        let check = ["fence", "check", &sequencer];
+        held.etcd.leasehold(check).output().assert_status(0);
+    }
+}
+
+#[test]
 fn a_holder_that_let_go_is_stale_and_writes_nothing() {
     let held = Held::start();
     held.etcd
@@ -376,6 +456,51 @@ fn a_lost_reply_that_cannot_be_looked_up_is_unknown_and_says_what_to_do() {
             "whether app/a was written is not known",
             "give the same command again",
         ]);
+}
+
+#[test]
+fn a_lost_reply_to_a_deletion_is_looked_up_as_well() {
+    for comes_back in [false, true] {
+        let mut held = Held::start();
+        held.put("app/a", "mine").output().assert_status(0);
+        let proxy = proxied(&mut held);
+        let deleting = delete_and_lose_the_reply(&held, &proxy, "20");
+        if comes_back {
+            held.put("app/a", "again").output().assert_status(0);
+        }
+        proxy.mend();
+        deleting.wait().assert_status(0).assert_silent();
+        // Not deleted a second time.
+        assert_eq!(held.value("app/a").is_some(), comes_back);
+    }
+}
+
+#[test]
+fn a_lost_reply_to_a_deletion_that_cannot_be_looked_up_is_unknown() {
+    let mut held = Held::start();
+    held.put("app/a", "mine").output().assert_status(0);
+    let proxy = proxied(&mut held);
+    delete_and_lose_the_reply(&held, &proxy, "4")
+        .wait()
+        .assert_status(69)
+        .assert_stderr_has(["whether app/a was deleted is not known"]);
+}
+
+fn delete_and_lose_the_reply(held: &Held, proxy: &Proxy, patience: &str) -> Running {
+    proxy.delay(DELAY);
+    let sequencer = &held.sequencer;
+    let deleting = Run::new(&proxy.endpoint())
+        .arguments(["fence", "delete", "--sequencer", sequencer, "app/a"])
+        .arguments(["--connect-timeout", patience])
+        .spawn();
+    let store = held.etcd.store();
+    eventually("the key is gone", SOON, || match value(&store, "app/a") {
+        None => Ok(()),
+        Some(there) => Err(format!("{there:?}")),
+    });
+    proxy.cut();
+    proxy.delay(Duration::ZERO);
+    deleting
 }
 
 #[test]

@@ -71,6 +71,10 @@ mod invariant;
 mod fence_etcd;
 // Only the newest holder runs on a machine.
 mod fence_run;
+// Or keeps an older one from going on.
+mod fence_preempt;
+// What it remembers is on a disk, among other files.
+mod fence_state;
 // And no crash makes it forget.
 mod fence_crash;
 // Resources of all kinds refuse a holder that is one no more.

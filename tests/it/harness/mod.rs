@@ -21,6 +21,8 @@ pub(crate) mod pty;
 pub(crate) mod eventually;
 // What locks protect.
 pub(crate) mod servers;
+// What `fence run` protects.
+pub(crate) mod machine;
 // What a machine lacks.
 pub(crate) mod untested;
 // Many runs at a time.
