@@ -2,7 +2,7 @@
 //! something was done to them, in every run of the tests; and by the fuzzer (fuzz/), which includes this file, for
 //! as long as somebody lets it.
 
-use crate::lock::entry::{self, Entry, LOCK_DELAY_MAX};
+use crate::lock::entry::{Entry, LOCK_DELAY_MAX, Terms};
 use crate::lock::key::Prefix;
 use crate::lock::name::LockName;
 use crate::lock::ratchet::Seen;
@@ -41,12 +41,13 @@ pub fn state_line(bytes: &[u8]) {
 
 /// The value of a key is another host's text: bounded and harmless right where it is parsed.
 pub fn entry(bytes: &[u8]) {
-    assert!(entry::lock_delay(bytes) <= LOCK_DELAY_MAX);
+    assert!(Terms::parse(bytes).lock_delay <= LOCK_DELAY_MAX);
     if let Some(entry) = Entry::parse(bytes) {
         for text in [&entry.host, &entry.user, &entry.program, &entry.reason] {
             assert!(!text.chars().any(char::is_control), "{text:?}");
         }
-        assert!(Entry::parse(&entry.to_json()).is_some());
+        let again = Entry::parse(&entry.to_json()).expect("it was one");
+        assert_eq!(again.limit, entry.limit);
     }
 }
 
@@ -88,6 +89,7 @@ mod tests {
         r#"{"v":2,"limit":18446744073709551615,"host":"\u001b[31m\u0000"}"#,
         r#"{"lock_delay_ms":-1}"#,
         r#"[[[[{"v":1e400}]]]]"#,
+        r#"{"v":1,"limit":"unlimited","host":"a","user":"b","pid":1,"program":"c","reason":"d","since":"e","queue":"fifo","lock_delay_ms":0}"#,
     ];
     const KEYS: &[&str] = &["/leasehold/a/beef", "/leasehold/a/b/beef", "/leasehold/a//"];
 

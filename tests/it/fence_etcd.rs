@@ -151,13 +151,35 @@ fn a_holder_of_two_locks_writes_only_while_it_has_both() {
 
 #[test]
 fn a_token_of_a_lock_that_others_hold_as_well_is_one_while_its_holder_is() {
-    let held = Held::start();
-    for mode in ["shared", "slots"] {
-        let sequencer = held.sequencer.replace("exclusive", mode);
-        let put = ["fence", "put", "--sequencer", &sequencer, "app/a", mode];
-        held.etcd.leasehold(put).output().assert_status(0);
-        let check = ["fence", "check", &sequencer];
-        held.etcd.leasehold(check).output().assert_status(0);
+    let etcd = Etcd::start();
+    let folder = tempfile::tempdir().expect("a folder");
+    let state = folder.path().join("state");
+    for (options, mode) in [(&["-s"][..], "shared"), (&["--slots", "2"], "slots")] {
+        let [first, second] = [(); 2].map(|()| {
+            let run = etcd.run("job").all_arguments(options);
+            let holder = run.shell("echo $LEASEHOLD_SEQUENCER; cat").spawn();
+            let sequencer = holder.expect_stdout(":job\n").trim().to_owned();
+            assert!(sequencer.contains(&format!(":{mode}:")), "{sequencer}");
+            (holder, sequencer)
+        });
+        let put = |sequencer: &str| {
+            let put = ["fence", "put", "--sequencer", sequencer, "app/a", mode];
+            etcd.leasehold(put).output()
+        };
+        put(&second.1).assert_status(0);
+        put(&first.1).assert_status(0);
+        second.0.wait().assert_status(0);
+        put(&second.1).assert_status(79);
+        put(&first.1).assert_status(0);
+        // It orders nothing, so no file can remember it.
+        etcd.leasehold(["fence", "run", "--state"])
+            .all_arguments(&[state.to_str().expect("readable"), "--token", &first.1])
+            .shell("echo ran")
+            .output()
+            .assert_status(64)
+            .assert_stdout("")
+            .assert_stderr_has([&format!("mode {mode} orders nothing")]);
+        first.0.wait().assert_status(0);
     }
 }
 
