@@ -71,6 +71,8 @@ mod hardship;
 mod invariant;
 // Only the holder writes in etcd.
 mod fence_etcd;
+// Also where nobody hears whether he did.
+mod fence_reply;
 // Only the newest holder runs on a machine.
 mod fence_run;
 // Or keeps an older one from going on.
