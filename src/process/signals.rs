@@ -112,10 +112,11 @@ impl Signals {
         Self::of(&SigSet::all())
     }
 
-    /// Reads all of them but the one that [`Self::requests`] reads.
+    /// Reads all of them but those that [`Self::requests`] reads.
     pub fn all_but_requests() -> io::Result<Self> {
         let mut set = SigSet::all();
-        set.remove(REQUEST);
+        set.remove(REQUEST_STOP);
+        set.remove(REQUEST_KILL);
         Self::of(&set)
     }
 
