@@ -33,6 +33,7 @@ Register-ArgumentCompleter -Native -CommandName 'leasehold' -ScriptBlock {
             break
         }
         'leasehold;run' {
+            [CompletionResult]::new('--slots', '--slots', [CompletionResultType]::ParameterName, 'At most N holders at a time [default: one]')
             [CompletionResult]::new('-w', '-w', [CompletionResultType]::ParameterName, 'Give up waiting after DUR, connecting included; 0 is -n [default: wait for ever]')
             [CompletionResult]::new('--wait', '--wait', [CompletionResultType]::ParameterName, 'Give up waiting after DUR, connecting included; 0 is -n [default: wait for ever]')
             [CompletionResult]::new('-E', '-E ', [CompletionResultType]::ParameterName, 'Exit status when it gave up because the lock was busy [default: 75]')
@@ -65,6 +66,8 @@ Register-ArgumentCompleter -Native -CommandName 'leasehold' -ScriptBlock {
             [CompletionResult]::new('--nb', '--nb', [CompletionResultType]::ParameterName, 'Give up at once when the lock is busy')
             [CompletionResult]::new('-x', '-x', [CompletionResultType]::ParameterName, 'One holder at a time (this is the default)')
             [CompletionResult]::new('--exclusive', '--exclusive', [CompletionResultType]::ParameterName, 'One holder at a time (this is the default)')
+            [CompletionResult]::new('-s', '-s', [CompletionResultType]::ParameterName, 'Share the lock with all others who share it: a reader beside readers')
+            [CompletionResult]::new('--shared', '--shared', [CompletionResultType]::ParameterName, 'Share the lock with all others who share it: a reader beside readers')
             [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'Say nothing while waiting or when the lock is busy')
             [CompletionResult]::new('--quiet', '--quiet', [CompletionResultType]::ParameterName, 'Say nothing while waiting or when the lock is busy')
             [CompletionResult]::new('-v', '-v', [CompletionResultType]::ParameterName, 'Say more')

@@ -29,6 +29,7 @@ set edit:completion:arg-completer[leasehold] = {|@words|
             cand man 'Print the manual page'
         }
         &'leasehold;run'= {
+            cand --slots 'At most N holders at a time [default: one]'
             cand -w 'Give up waiting after DUR, connecting included; 0 is -n [default: wait for ever]'
             cand --wait 'Give up waiting after DUR, connecting included; 0 is -n [default: wait for ever]'
             cand -E 'Exit status when it gave up because the lock was busy [default: 75]'
@@ -61,6 +62,8 @@ set edit:completion:arg-completer[leasehold] = {|@words|
             cand --nb 'Give up at once when the lock is busy'
             cand -x 'One holder at a time (this is the default)'
             cand --exclusive 'One holder at a time (this is the default)'
+            cand -s 'Share the lock with all others who share it: a reader beside readers'
+            cand --shared 'Share the lock with all others who share it: a reader beside readers'
             cand -q 'Say nothing while waiting or when the lock is busy'
             cand --quiet 'Say nothing while waiting or when the lock is busy'
             cand -v 'Say more'
@@ -214,7 +217,7 @@ use path
 
 # For each subcommand with a lock's name: the options that take the next word, and the pattern of short ones.
 var leasehold-named = [
-    &run=[[--wait --conflict-exit-code --ttl --kill-after --kill-signal --max-runtime --lock-delay --on-leftover --on-loss --reason --report --log-format --command --endpoints --prefix --connect-timeout --cacert --cert --key --tls-server-name --user --password-file --config] '^-[nxqvh]*[wEkc]$']
+    &run=[[--slots --wait --conflict-exit-code --ttl --kill-after --kill-signal --max-runtime --lock-delay --on-leftover --on-loss --reason --report --log-format --command --endpoints --prefix --connect-timeout --cacert --cert --key --tls-server-name --user --password-file --config] '^-[nxsqvh]*[wEkc]$']
     &status=[[--endpoints --prefix --connect-timeout --cacert --cert --key --tls-server-name --user --password-file --config] '^-$']
 ]
 

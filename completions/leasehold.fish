@@ -32,6 +32,7 @@ complete -c leasehold -n "__fish_leasehold_needs_command" -f -a "fence" -d 'Use 
 complete -c leasehold -n "__fish_leasehold_needs_command" -f -a "config" -d 'Show every setting and where it came from, or check the configuration'
 complete -c leasehold -n "__fish_leasehold_needs_command" -f -a "completions" -d 'Print the completion script of a shell'
 complete -c leasehold -n "__fish_leasehold_needs_command" -f -a "man" -d 'Print the manual page'
+complete -c leasehold -n "__fish_leasehold_using_subcommand run; and not __fish_leasehold_after_name" -l slots -d 'At most N holders at a time [default: one]' -r -f
 complete -c leasehold -n "__fish_leasehold_using_subcommand run; and not __fish_leasehold_after_name" -s w -l wait -d 'Give up waiting after DUR, connecting included; 0 is -n [default: wait for ever]' -r -f
 complete -c leasehold -n "__fish_leasehold_using_subcommand run; and not __fish_leasehold_after_name" -s E -l conflict-exit-code -d 'Exit status when it gave up because the lock was busy [default: 75]' -r -f
 complete -c leasehold -n "__fish_leasehold_using_subcommand run; and not __fish_leasehold_after_name" -l ttl -d 'Lease time to live: how long a crashed host blocks others, and how long an outage is survived [default: 60s]' -r -f
@@ -61,6 +62,7 @@ complete -c leasehold -n "__fish_leasehold_using_subcommand run; and not __fish_
 complete -c leasehold -n "__fish_leasehold_using_subcommand run; and not __fish_leasehold_after_name" -l config -d 'Read settings from FILE [default: leasehold/config.toml in ~/.config, then in /etc] [env: LEASEHOLD_CONFIG]' -r -F
 complete -c leasehold -n "__fish_leasehold_using_subcommand run; and not __fish_leasehold_after_name" -s n -l nonblock -l nb -d 'Give up at once when the lock is busy'
 complete -c leasehold -n "__fish_leasehold_using_subcommand run; and not __fish_leasehold_after_name" -s x -l exclusive -d 'One holder at a time (this is the default)'
+complete -c leasehold -n "__fish_leasehold_using_subcommand run; and not __fish_leasehold_after_name" -s s -l shared -d 'Share the lock with all others who share it: a reader beside readers'
 complete -c leasehold -n "__fish_leasehold_using_subcommand run; and not __fish_leasehold_after_name" -s q -l quiet -d 'Say nothing while waiting or when the lock is busy'
 complete -c leasehold -n "__fish_leasehold_using_subcommand run; and not __fish_leasehold_after_name" -s v -l verbose -d 'Say more'
 complete -c leasehold -n "__fish_leasehold_using_subcommand run; and not __fish_leasehold_after_name" -s h -l help -d 'Print help (see more with \'--help\')'
@@ -168,8 +170,8 @@ function __fish_leasehold_name_at
     set -l short
     switch "$words[2]"
         case run
-            set long --wait --conflict-exit-code --ttl --kill-after --kill-signal --max-runtime --lock-delay --on-leftover --on-loss --reason --report --log-format --command --endpoints --prefix --connect-timeout --cacert --cert --key --tls-server-name --user --password-file --config
-            set short '^-[nxqvh]*[wEkc]$'
+            set long --slots --wait --conflict-exit-code --ttl --kill-after --kill-signal --max-runtime --lock-delay --on-leftover --on-loss --reason --report --log-format --command --endpoints --prefix --connect-timeout --cacert --cert --key --tls-server-name --user --password-file --config
+            set short '^-[nxsqvh]*[wEkc]$'
         case status
             set long --endpoints --prefix --connect-timeout --cacert --cert --key --tls-server-name --user --password-file --config
             set short '^-$'

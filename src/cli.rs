@@ -89,8 +89,11 @@ pub struct RunArgs {
     #[arg(short = 'n', long, visible_alias = "nb", conflicts_with = "wait")]
     pub nonblock: bool,
     /// One holder at a time (this is the default)
-    #[arg(short = 'x', long)]
+    #[arg(short = 'x', long, conflicts_with_all = ["shared", "slots"])]
     pub exclusive: bool,
+    /// Share the lock with all others who share it: a reader beside readers
+    #[arg(short = 's', long, conflicts_with = "slots")]
+    pub shared: bool,
     #[command(flatten)]
     pub settings: RunSettingArgs,
     /// Write the outcome to FILE as one JSON object

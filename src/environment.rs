@@ -9,7 +9,7 @@ use std::ffi::OsString;
 use crate::config::tls::Tls;
 use crate::config::{Connection, ENCLOSING, RunConfig};
 use crate::lock::sequencer::Sequencer;
-use crate::lock::token::{Mode, joined};
+use crate::lock::token::joined;
 use crate::supervisor::Place;
 
 /// The fencing token alone.
@@ -108,7 +108,7 @@ pub fn environment(
             "LEASEHOLD_CLUSTER" => place.cluster.to_string(),
             SEQUENCER => Sequencer {
                 cluster: place.cluster,
-                mode: Mode::Exclusive,
+                mode: config.wanted.entry.limit.mode(),
                 token: place.token,
                 lease: place.lease,
                 names: names.to_vec(),

@@ -129,6 +129,7 @@ const fn hint(kind: Kind) -> ValueHint {
         | Kind::Password
         | Kind::Signal
         | Kind::Status
+        | Kind::Slots
         | Kind::OnLeftover
         | Kind::OnLoss => ValueHint::Other,
     }

@@ -9,6 +9,7 @@ use crate::cli::StatusArgs;
 use crate::clock;
 use crate::config::{self, Inherited};
 use crate::inherited::resolved;
+use crate::lock::limit::Limit;
 use crate::lock::name::LockName;
 use crate::outcome::{BUSY_STATUS, Ending, Outcome};
 use crate::service::etcd::{Connection, inspect};
@@ -75,23 +76,32 @@ fn show(args: &StatusArgs, inspection: &Inspection) -> Ending {
 }
 
 fn people(name: &LockName, inspection: &Inspection, wall: Timestamp) -> String {
-    let mut text = String::new();
-    match inspection.entries.split_first() {
-        None if inspection.vanished.is_empty() => {
-            let _ = writeln!(text, "{name} is free");
+    let (holders, waiters): (Vec<_>, Vec<_>) =
+        inspection.entries.iter().partition(|entry| entry.holds);
+    let mut text = match (&holders[..], inspection.limit) {
+        ([], _) if !inspection.vanished.is_empty() => {
+            format!("{name} is free after the lock delay of a holder that vanished\n")
         }
-        None => {
-            let _ = writeln!(
-                text,
-                "{name} is free after the lock delay of a holder that vanished"
-            );
+        ([], _) => format!("{name} is free\n"),
+        ([holder], Some(Limit::EXCLUSIVE)) => {
+            format!("{name} is held by {}\n", person(holder, wall))
         }
-        Some((holder, waiters)) => {
-            let _ = writeln!(text, "{name} is held by {}", person(holder, wall));
-            for (index, waiter) in waiters.iter().enumerate() {
-                let _ = writeln!(text, "  {:>3}. {}", index + 1, person(waiter, wall));
+        (holders, limit) => {
+            let number = holders.len();
+            let mut text = match limit {
+                Some(Limit::Holders(limit)) => {
+                    format!("{name} is held by {number} of at most {limit}\n")
+                }
+                _ => format!("{name} is held by {number} who share it\n"),
+            };
+            for holder in holders {
+                let _ = writeln!(text, "     - {}", person(holder, wall));
             }
+            text
         }
+    };
+    for (index, waiter) in waiters.iter().enumerate() {
+        let _ = writeln!(text, "  {:>3}. {}", index + 1, person(waiter, wall));
     }
     text
 }
@@ -113,22 +123,33 @@ fn person(entry: &InspectedEntry, wall: Timestamp) -> String {
         "" => String::new(),
         reason => format!(", \"{reason}\""),
     };
+    let mode = match known.limit {
+        Limit::EXCLUSIVE => String::new(),
+        Limit::Holders(slots) => format!(", slots {slots}"),
+        Limit::Unlimited => ", shared".to_owned(),
+    };
     format!(
-        "{}@{}{since}: {} (pid {}{reason}; token {token}, {lease})",
+        "{}@{}{since}: {} (pid {}{mode}{reason}; token {token}, {lease})",
         known.user, known.host, known.program, known.pid
     )
 }
 
 fn json(name: &LockName, inspection: &Inspection) -> Value {
-    let mut entries = inspection.entries.iter().map(entry_json);
-    let holder = entries.next();
+    let (holders, waiters): (Vec<_>, Vec<_>) =
+        inspection.entries.iter().partition(|entry| entry.holds);
+    let shown = |entries: Vec<&InspectedEntry>| -> Vec<Value> {
+        entries.into_iter().map(entry_json).collect()
+    };
+    let holders = shown(holders);
     json!({
         "version": VERSION,
         "lock": name.as_str(),
         "cluster": inspection.cluster.to_string(),
-        "held": holder.is_some(),
-        "holder": holder,
-        "waiters": entries.collect::<Vec<Value>>(),
+        "held": !holders.is_empty(),
+        "limit": inspection.limit,
+        "holder": holders.first(),
+        "holders": holders,
+        "waiters": shown(waiters),
         "vanished": inspection.vanished.len(),
     })
 }
@@ -140,6 +161,7 @@ fn entry_json(entry: &InspectedEntry) -> Value {
         "token": entry.token,
         "lease": entry.lease.map(|lease| format!("{lease:x}")),
         "remaining_s": entry.remaining.map(|remaining| remaining.as_secs()),
+        "mode": known.map(|entry| entry.limit.mode().word()),
         "limit": known.map(|entry| entry.limit),
         "host": known.map(|entry| &entry.host),
         "user": known.map(|entry| &entry.user),

@@ -1,5 +1,7 @@
 //! What the text of a setting may be, wherever it comes from. Pure.
 
+use std::num::NonZeroU32;
+
 use crate::cli::{OnLeftover, OnLoss};
 use crate::config::endpoint::Endpoint;
 use crate::config::login::User;
@@ -29,6 +31,8 @@ pub enum Kind {
     Signal,
     /// An exit status.
     Status,
+    /// A number of holders.
+    Slots,
     /// A policy of [`OnLeftover`].
     OnLeftover,
     /// A policy of [`OnLoss`].
@@ -54,6 +58,7 @@ impl Kind {
             Self::User => User::parse(text).map(drop),
             Self::Signal => signal::parse(text).map(drop),
             Self::Status => status(text).map(drop),
+            Self::Slots => slots(text).map(drop),
             Self::OnLeftover => on_leftover(text).map(drop),
             Self::OnLoss => on_loss(text).map(drop),
         }
@@ -61,7 +66,10 @@ impl Kind {
 
     /// Whether config.toml may write it as a number.
     pub const fn may_be_integer(self) -> bool {
-        matches!(self, Self::Duration | Self::Signal | Self::Status)
+        matches!(
+            self,
+            Self::Duration | Self::Signal | Self::Status | Self::Slots
+        )
     }
 
     /// What config.toml has to write, for the refusal of something else.
@@ -71,6 +79,7 @@ impl Kind {
             Self::Duration => "a string such as \"90s\", or a number of seconds",
             Self::Signal => "a string such as \"TERM\", or a number",
             Self::Status => "a number from 0 to 255",
+            Self::Slots => "a number from 1",
             Self::Prefix
             | Self::Path
             | Self::Text
@@ -105,6 +114,19 @@ fn server_name(text: &str) -> Result<(), String> {
 pub fn status(text: &str) -> Result<u8, String> {
     text.parse()
         .map_err(|_| format!("{text:?} is no exit status; write a number from 0 to 255"))
+}
+
+/// Reads a number of holders.
+///
+/// # Errors
+/// A sentence for the user.
+pub fn slots(text: &str) -> Result<NonZeroU32, String> {
+    text.parse().map_err(|_| {
+        format!(
+            "{text:?} is no number of holders; write a number from 1 to {}",
+            u32::MAX
+        )
+    })
 }
 
 /// Reads a policy for processes that outlive the command.

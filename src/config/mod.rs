@@ -33,6 +33,7 @@ use std::time::Duration;
 
 use crate::cli::{LogFormat, RunArgs};
 use crate::lock::entry::{Entry, TEXT_CHARACTERS_MAX};
+use crate::lock::limit::Limit;
 use crate::outcome::Outcome;
 use crate::service::Wanted;
 use crate::supervisor::Plan;
@@ -104,7 +105,7 @@ impl RunConfig {
         };
         let entry = Entry {
             v: Entry::VERSION,
-            limit: 1,
+            limit: limit(args, &settings),
             host: inherited.host.clone(),
             user: inherited.user.clone(),
             pid: inherited.pid,
@@ -136,6 +137,15 @@ impl RunConfig {
                 skip_is_chosen: settings.conflict_status == 0,
             },
         })
+    }
+}
+
+/// How many may hold the lock with us. What is typed is stronger than the slots of a file.
+fn limit(args: &RunArgs, settings: &RunSettings) -> Limit {
+    match (args.exclusive, args.shared, settings.slots) {
+        (true, ..) | (_, false, None) => Limit::EXCLUSIVE,
+        (false, true, _) => Limit::Unlimited,
+        (false, false, Some(slots)) => Limit::Holders(slots),
     }
 }
 

@@ -1,12 +1,13 @@
 //! The settings of a run that files may have, also per lock. Pure.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use crate::cli;
 use crate::config::layers::{Layers, Resolved, Source};
 use crate::config::setting::{
     CONFLICT_EXIT_CODE, KILL_AFTER, KILL_SIGNAL, LOCK_DELAY, MAX_RUNTIME, ON_LEFTOVER, ON_LOSS,
-    REASON, TTL, WAIT,
+    REASON, SLOTS, TTL, WAIT,
 };
 use crate::config::{duration, kind, signal};
 use crate::lock::entry::LOCK_DELAY_MAX;
@@ -17,6 +18,8 @@ use crate::supervisor::{OnLeftover, OnLoss};
 /// How a command is run, checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunSettings {
+    /// `--slots`.
+    pub slots: Option<NonZeroU32>,
     /// `--wait`, also 0.
     pub wait: Option<Duration>,
     /// `--conflict-exit-code`.
@@ -50,6 +53,7 @@ impl RunSettings {
         let text = |text: &str| Ok(text.to_owned());
         let on_leftover = layers.value(&ON_LEFTOVER, kind::on_leftover)?.value;
         Ok(Self {
+            slots: layers.get(&SLOTS, kind::slots)?.map(|slots| slots.value),
             wait: layers.get(&WAIT, duration::parse)?.map(value),
             conflict_status: layers.value(&CONFLICT_EXIT_CODE, kind::status)?.value,
             ttl,

@@ -94,6 +94,16 @@ macro_rules! settings {
 }
 
 settings! {
+    /// `--slots`
+    SLOTS = Setting {
+        key: "slots",
+        option: Some("slots"),
+        value_name: "N",
+        meaning: "At most N holders at a time",
+        fallback: Fallback::Described("one"),
+        kind: Kind::Slots,
+        ..RUN
+    };
     /// `--wait`
     WAIT = Setting {
         key: "wait",

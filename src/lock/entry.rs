@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::lock::limit::Limit;
+
 /// The version this program writes, and the newest it understands.
 const VERSION: u32 = 1;
 
@@ -30,8 +32,8 @@ pub const LOCK_DELAY_DEFAULT: Duration = Duration::from_secs(2);
 pub struct Entry {
     /// The version of this format.
     pub v: u32,
-    /// How many may hold the lock together with this one; 1 is exclusive.
-    pub limit: u32,
+    /// How many may hold the lock together with this one.
+    pub limit: Limit,
     /// The machine's host name.
     pub host: String,
     /// The login name, or the uid where it has none.
@@ -109,11 +111,27 @@ pub fn harmless(text: &str) -> String {
     shown
 }
 
-/// How long a successor waits after the holder that left this marker has vanished.
-pub fn lock_delay(marker_value: &[u8]) -> Duration {
-    Entry::parse(marker_value).map_or(LOCK_DELAY_DEFAULT, |entry| {
-        Duration::from_millis(entry.lock_delay_ms).min(LOCK_DELAY_MAX)
-    })
+/// What admission has to know of a contender: it is read from its marker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Terms {
+    /// How many may hold the lock together with it.
+    pub limit: Limit,
+    /// How long a successor waits after it has vanished.
+    pub lock_delay: Duration,
+}
+
+impl Terms {
+    /// The terms in the value of a run marker; exclusive, where they are not understood.
+    pub fn parse(marker_value: &[u8]) -> Self {
+        let not_understood = Self {
+            limit: Limit::EXCLUSIVE,
+            lock_delay: LOCK_DELAY_DEFAULT,
+        };
+        Entry::parse(marker_value).map_or(not_understood, |entry| Self {
+            limit: entry.limit,
+            lock_delay: Duration::from_millis(entry.lock_delay_ms).min(LOCK_DELAY_MAX),
+        })
+    }
 }
 
 #[cfg(test)]
@@ -124,7 +142,7 @@ mod tests {
     fn entry() -> Entry {
         Entry {
             v: 1,
-            limit: 1,
+            limit: Limit::EXCLUSIVE,
             host: "build7".to_owned(),
             user: "deploy".to_owned(),
             pid: 4711,
@@ -153,11 +171,32 @@ mod tests {
     }
 
     #[test]
+    fn a_limit_that_is_not_understood_is_exclusive() {
+        let limit = |value: &str| Terms::parse(value.as_bytes()).limit;
+        let stored = |limit: Limit| {
+            let entry = Entry { limit, ..entry() };
+            String::from_utf8(entry.to_json()).expect("JSON")
+        };
+        let shared = stored(Limit::Unlimited);
+        assert_eq!(limit(&shared), Limit::Unlimited);
+        for other in ["null", "0", "\"many\"", "-3", "{}"] {
+            let other = shared.replace("\"unlimited\"", other);
+            assert_eq!(limit(&other), Limit::EXCLUSIVE, "{other}");
+        }
+        let missing = shared.replace("\"limit\":\"unlimited\",", "");
+        assert_ne!(missing, shared);
+        assert_eq!(limit(&missing), Limit::EXCLUSIVE);
+        let newer = shared.replace("\"v\":1", "\"v\":2");
+        assert_eq!(limit(&newer), Limit::EXCLUSIVE);
+    }
+
+    #[test]
     fn a_delay_from_another_host_is_bounded_and_never_missing() {
         let endless = Entry {
             lock_delay_ms: u64::MAX,
             ..entry()
         };
+        let lock_delay = |value: &[u8]| Terms::parse(value).lock_delay;
         assert_eq!(lock_delay(&endless.to_json()), LOCK_DELAY_MAX);
         assert_eq!(lock_delay(b"{}"), LOCK_DELAY_DEFAULT);
         assert_eq!(lock_delay(&entry().to_json()), Duration::from_secs(2));

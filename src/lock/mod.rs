@@ -9,6 +9,8 @@ pub mod key;
 pub mod entry;
 // Who may run.
 pub mod admission;
+// How many may hold it together.
+pub mod limit;
 // How long the lock may be believed.
 pub mod lease;
 // The numbers a resource checks.

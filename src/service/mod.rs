@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use crate::lock::entry::Entry;
 use crate::lock::key::Prefix;
+use crate::lock::limit::Limit;
 use crate::lock::name::LockName;
 use crate::lock::token::ClusterId;
 
@@ -34,8 +35,10 @@ pub struct Wanted {
 pub struct Inspection {
     /// Whose tokens these are.
     pub cluster: ClusterId,
-    /// Everybody in the queue, the holder first.
+    /// Everybody in the queue, the oldest first.
     pub entries: Vec<InspectedEntry>,
+    /// How many may hold it at once while these do: the smallest limit among them. Nothing while nobody does.
+    pub limit: Option<Limit>,
     /// Holders that vanished without releasing: what is known of each.
     pub vanished: Vec<Option<Entry>>,
 }
@@ -47,6 +50,8 @@ pub struct InspectedEntry {
     pub key: String,
     /// Its create_revision.
     pub token: i64,
+    /// Whether it holds the lock, and does not wait for it.
+    pub holds: bool,
     /// The lease it hangs on, if any.
     pub lease: Option<i64>,
     /// How long that lease still lives, as the server says; for display only.

@@ -17,6 +17,7 @@ use crate::config::endpoint::Endpoint;
 use crate::config::tls::Tls;
 use crate::lock::entry::Entry;
 use crate::lock::key::Prefix;
+use crate::lock::limit::Limit;
 use crate::lock::name::LockName;
 use crate::lock::token::{LeaseId, Token};
 use crate::service::Wanted;
@@ -110,7 +111,7 @@ impl Host {
             nonblock: self.plan.nonblock,
             entry: Entry {
                 v: Entry::VERSION,
-                limit: 1,
+                limit: Limit::EXCLUSIVE,
                 host: format!("host{}", self.number),
                 user: "simulation".to_owned(),
                 pid: self.number as i32,

@@ -100,12 +100,14 @@ pub struct Place {
 /// A queue as somebody in it sees it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Queue {
-    /// How many are ahead of us.
-    pub ahead: usize,
-    /// How many wait, we included; the holder is not counted.
+    /// Our place among those who wait: the first is 1.
+    pub place: usize,
+    /// How many wait, we included if we are in it; who holds the lock is not counted.
     pub waiting: usize,
-    /// Who holds the lock.
+    /// Who holds the lock; of several the one who came first.
     pub holder: Holder,
+    /// How many hold it beside that one.
+    pub others: usize,
 }
 
 /// Who stands in the way.
@@ -125,6 +127,22 @@ pub enum Holder {
     /// It went while we looked.
     #[default]
     Unknown,
+}
+
+impl Queue {
+    /// Who holds the lock, as far as it is known.
+    pub fn held_by(&self) -> String {
+        format!("{}{}", self.holder, self.and_others())
+    }
+
+    /// Those who hold it beside the one who came first.
+    pub fn and_others(&self) -> String {
+        match self.others {
+            0 => String::new(),
+            1 => " and one other".to_owned(),
+            others => format!(" and {others} others"),
+        }
+    }
 }
 
 impl Holder {

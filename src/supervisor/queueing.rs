@@ -93,7 +93,7 @@ impl Supervisor {
 
     fn busy(&self, queue: Option<&Queue>) -> Outcome {
         Outcome::Busy {
-            holder: queue.map(|queue| queue.holder.to_string()),
+            holder: queue.map(Queue::held_by),
             status: self.plan.conflict_status,
         }
     }
@@ -208,7 +208,7 @@ impl Supervisor {
             return;
         }
         let news = self.told.as_ref().is_none_or(|(told, at)| {
-            told.ahead != queue.ahead
+            told.place != queue.place
                 || !told.holder.is_same(&queue.holder)
                 || *at + WAITING_REMINDER <= now
         });

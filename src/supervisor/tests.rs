@@ -53,11 +53,12 @@ fn place() -> Place {
     }
 }
 
-fn queue(ahead: usize) -> Queue {
+fn queue(place: usize) -> Queue {
     Queue {
-        ahead,
-        waiting: ahead,
+        place,
+        waiting: place,
         holder: Holder::Unknown,
+        others: 0,
     }
 }
 

@@ -89,8 +89,8 @@ pub fn sentence(message: &Message, name: &LockName, wall: Timestamp) -> String {
 
 /// `waiting for deploy/prod: 2nd of 5, held by deploy@build7 for 3m 12s ("release 4.2")`
 pub(super) fn waiting(name: &LockName, queue: &Queue, wall: Timestamp) -> String {
-    let place = ordinal(queue.ahead.max(1));
-    let waiting = queue.waiting;
+    let place = ordinal(queue.place);
+    let (waiting, others) = (queue.waiting, queue.and_others());
     let holder = match &queue.holder {
         Holder::Known(entry) => {
             let held_for = elapsed(entry.since(), wall)
@@ -104,7 +104,7 @@ pub(super) fn waiting(name: &LockName, queue: &Queue, wall: Timestamp) -> String
         }
         other => other.to_string(),
     };
-    format!("waiting for {name}: {place} of {waiting}, held by {holder}")
+    format!("waiting for {name}: {place} of {waiting}, held by {holder}{others}")
 }
 
 /// From `since` until `wall`, as people say it. Nothing where another host's text is no time; zero where its
@@ -158,6 +158,7 @@ fn ordinal(number: usize) -> String {
 mod tests {
     use super::*;
     use crate::lock::entry::Entry;
+    use crate::lock::limit::Limit;
 
     #[test]
     fn ordinals_are_english() {
@@ -180,7 +181,7 @@ mod tests {
     fn a_waiting_line_says_where_we_stand_and_who_holds_the_lock() {
         let entry = Entry {
             v: 1,
-            limit: 1,
+            limit: Limit::EXCLUSIVE,
             host: "build7".to_owned(),
             user: "deploy".to_owned(),
             pid: 1,
@@ -191,9 +192,10 @@ mod tests {
             lock_delay_ms: 2000,
         };
         let queue = Queue {
-            ahead: 2,
+            place: 2,
             waiting: 5,
             holder: Holder::Known(Box::new(entry)),
+            others: 0,
         };
         let name: LockName = "deploy/prod".parse().expect("a name");
         let wall: Timestamp = "2026-11-22T03:03:12Z".parse().expect("a time");

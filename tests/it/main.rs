@@ -25,6 +25,8 @@ mod exit_status;
 mod transparency;
 // First come, first served.
 mod queue;
+// Readers share, slots are counted.
+mod modes;
 // Nobody runs without the lock.
 mod lease_loss;
 // Unless that was asked for.

@@ -45,7 +45,7 @@ fn every_setting_for_files_is_understood_at_the_top_and_only_those_of_run_in_a_t
             Kind::Endpoints => "\"a:1\"",
             Kind::Prefix => "\"/x/\"",
             Kind::Duration => "60",
-            Kind::Status => "7",
+            Kind::Status | Kind::Slots => "7",
             Kind::Signal => "\"INT\"",
             Kind::OnLeftover => "\"wait\"",
             Kind::OnLoss => "\"warn\"",

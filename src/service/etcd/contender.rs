@@ -16,9 +16,9 @@ use super::session::{Checked, Granted, Session, Stage};
 use super::transaction::{self, Guard};
 use super::trouble::{Failure, Sign};
 use super::vanished;
-use super::watch::{Hint, Watch};
+use super::watch::{Hint, Others, Watch};
 use crate::clock::{self, Instant};
-use crate::lock::admission::{Marker, Standing, Vanished};
+use crate::lock::admission::{Marker, Obstacle, Standing, Vanished};
 use crate::lock::token::{ClusterId, Token};
 use crate::outcome::Loss;
 use crate::service::Wanted;
@@ -52,7 +52,7 @@ const HOLD_POLL_MAX: Duration = Duration::from_secs(5);
 const DOUBT_PAUSE: Duration = Duration::from_millis(50);
 
 /// How often an entry that must not wait is tried against other contenders who come and go meanwhile.
-const GUARDED_TRIES_MAX: usize = 5;
+const GUARDED_TRIES_MAX: usize = 50;
 
 /// One contender.
 pub struct Contender {
@@ -172,18 +172,17 @@ impl Contender {
                 });
             }
             // Only a guard can have kept the entry out. What it saw need not be in the way.
-            if !reading.snapshot.entries.is_empty() {
-                break;
-            }
             let now = clock::now();
-            if Vanished::default()
-                .delay_of_idle(&reading.snapshot, now)
-                .is_some_and(|(_, until)| until > now)
-            {
+            let mut sightings = Vanished::default();
+            let removable = sightings.removable(None, &reading.snapshot, now);
+            let removable: Vec<Marker> = removable.into_iter().cloned().collect();
+            let mut without = reading.snapshot.clone();
+            without.markers.retain(|marker| !removable.contains(marker));
+            let limit = self.wanted.entry.limit;
+            if sightings.standing_of_newcomer(limit, &without, now) != Standing::Admitted {
                 break;
             }
-            let markers = &reading.snapshot.markers;
-            vanished::remove(&self.cluster, &keys.ranges, markers, give_up_at).await?;
+            vanished::remove(&self.cluster, &keys.ranges, &removable, give_up_at).await?;
             guard = Guard::UnchangedSince(reading.snapshot.revision);
         }
         Ok(Enqueued::Occupied { cluster, reading })
@@ -209,7 +208,7 @@ impl Contender {
         loop {
             self.check_own(token, &reading).await?;
             let now = clock::now();
-            let removable = sightings.removable(token, &reading.snapshot, now);
+            let removable = sightings.removable(Some(token), &reading.snapshot, now);
             if !removable.is_empty() {
                 let removable: Vec<Marker> = removable.into_iter().cloned().collect();
                 self.remove_vanished(&removable).await;
@@ -217,23 +216,22 @@ impl Contender {
                 continue;
             }
             let standing = sightings.standing(token, &reading.snapshot, now);
-            let (other, wake_at) = match &standing {
+            let obstacles = match standing {
                 Standing::Admitted => return Ok(reading.snapshot.revision),
                 Standing::NotQueued => return Err(Loss::KeyDeleted),
-                Standing::Behind { predecessor, .. } => (ranges.entry(&predecessor.id), now + POLL),
-                Standing::Delayed { marker, until } => {
-                    (ranges.marker(&marker.id), (*until).min(now + POLL))
-                }
+                Standing::Behind(obstacles) => obstacles,
             };
             let queue = view.queue(&reading, Some(token)).await;
             self.report(Event::Waiting(queue));
-            if matches!(standing, Standing::Delayed { .. }) {
+            let ends = obstacles.iter().filter_map(Obstacle::until).min();
+            let wake_at = ends.unwrap_or(now + POLL).min(now + POLL);
+            if ends.is_some() {
                 // For those after us, if we go away before the delay is over; we wait by our own clock.
                 let _ = vanished::retire(&self.cluster, ranges, &reading, wake_at).await;
             }
             let revision = reading.snapshot.revision;
-            self.watch(&mut watch, Some(&other), revision, wake_at)
-                .await;
+            let others = Others::of(&obstacles, ranges);
+            self.watch(&mut watch, &others, revision, wake_at).await;
             reading = self.read().await;
         }
     }
@@ -246,7 +244,8 @@ impl Contender {
         reached(clock::now() + HOLD_WATCH_DELAY).await;
         loop {
             let wake_at = clock::now() + hold_poll;
-            self.watch(&mut watch, None, revision, wake_at).await;
+            self.watch(&mut watch, &Others::default(), revision, wake_at)
+                .await;
             let give_up_at = clock::now() + READING_PATIENCE;
             match self.session.check(&self.cluster, token, give_up_at).await {
                 Ok(Checked::Lost(loss)) => return loss,
@@ -262,14 +261,14 @@ impl Contender {
     async fn watch(
         &self,
         watch: &mut Option<Watch>,
-        other: Option<&str>,
+        others: &Others,
         revision: i64,
         wake_at: Instant,
     ) {
-        let is_good = |open: &Watch| open.covers(other) && open.is_trusted(&self.cluster);
+        let is_good = |open: &Watch| open.covers(others) && open.is_trusted(&self.cluster);
         if !watch.as_ref().is_some_and(is_good) {
             let own = &self.session.keys.entry;
-            let opened = Watch::open(&self.cluster, own, other, revision, wake_at).await;
+            let opened = Watch::open(&self.cluster, own, others, revision, wake_at).await;
             *watch = opened.ok();
         }
         let hint = match watch {

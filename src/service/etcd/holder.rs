@@ -8,7 +8,7 @@ use super::cluster::Cluster;
 use super::reading::Reading;
 use super::transaction::Ranges;
 use crate::clock;
-use crate::lock::admission::QueuedEntry;
+use crate::lock::admission::{Line, QueuedEntry};
 use crate::lock::entry::Entry;
 use crate::lock::token::Token;
 use crate::supervisor::{Holder, Queue};
@@ -37,19 +37,22 @@ impl QueueView {
     pub async fn queue(&mut self, reading: &Reading, own: Option<Token>) -> Queue {
         let entries = &reading.snapshot.entries;
         let own = own.map_or(i64::MAX, Token::get);
-        let ahead = entries
-            .iter()
-            .filter(|entry| entry.create_revision < own)
-            .count();
-        let holder = match (&reading.head, ahead) {
-            (Some(head), 1..) => self.holder(head).await,
-            _ if reading.snapshot.markers.is_empty() => Holder::Unknown,
-            _ => Holder::Vanished,
+        let is_ahead = |entry: &&QueuedEntry| entry.create_revision < own;
+        let ahead = entries.iter().filter(is_ahead).count();
+        let line = Line::of(&reading.snapshot);
+        // Not ourselves, should we be one of them by now.
+        let holders = line.holders().min(ahead);
+        let anybody_vanished = line.vanished().next().is_some();
+        let holder = match &reading.head {
+            Some(head) if holders > 0 => self.holder(head).await,
+            _ if anybody_vanished => Holder::Vanished,
+            _ => Holder::Unknown,
         };
         Queue {
-            ahead,
-            waiting: entries.len() - usize::from(ahead > 0),
+            place: ahead - holders + 1,
+            waiting: entries.len() - holders,
             holder,
+            others: holders.saturating_sub(1),
         }
     }
 

@@ -11,14 +11,14 @@ use super::reading::Reading;
 use super::transaction::{self, Ranges};
 use super::trouble::Failure;
 use crate::clock::Instant;
-use crate::lock::admission::{Marker, QueuedEntry, Snapshot};
+use crate::lock::admission::{Line, Marker, QueuedEntry};
 use crate::lock::entry::Entry;
 use crate::service::{InspectedEntry, Inspection};
 
 /// How many values are read at once: so many of the largest that etcd takes still fit into one answer.
 const BATCH: usize = 32;
 
-/// Reads one lock, the holder first.
+/// Reads one lock, the holders first.
 pub async fn inspect(
     cluster: Cluster,
     ranges: Ranges,
@@ -26,22 +26,27 @@ pub async fn inspect(
 ) -> Result<Inspection, Failure> {
     let response = cluster.transact(&ranges.read(), give_up_at).await?;
     let reading = Reading::of(&response, &ranges, "");
-    let mut queue = reading.snapshot.entries.clone();
-    queue.sort_by_key(|entry| entry.create_revision);
+    let line = Line::of(&reading.snapshot);
+    let queue: Vec<(QueuedEntry, bool)> = line
+        .entries()
+        .map(|(entry, holds)| (entry.clone(), holds))
+        .collect();
     let mut entries = Vec::new();
     for batch in queue.chunks(BATCH) {
         let found = values(&cluster, &ranges, batch, give_up_at).await?;
-        entries.extend(batch.iter().zip(found).filter_map(|(entry, kv)| {
+        entries.extend(batch.iter().zip(found).filter_map(|((entry, holds), kv)| {
             // What is no longer there, or was put anew, has left the queue while we looked.
             kv.filter(|kv| kv.create_revision() == entry.create_revision)
-                .map(|kv| inspected(&kv))
+                .map(|kv| inspected(&kv, *holds))
         }));
     }
-    let vanished = vanished(&cluster, &ranges, &reading.snapshot, give_up_at).await?;
+    let left: Vec<&Marker> = line.vanished().collect();
+    let vanished = vanished(&cluster, &ranges, &left, give_up_at).await?;
     let id = transaction::cluster(&response);
     ask_remaining(Arc::new(cluster), &mut entries, give_up_at).await;
     Ok(Inspection {
         cluster: id,
+        limit: line.limit(),
         entries,
         vanished,
     })
@@ -50,12 +55,12 @@ pub async fn inspect(
 async fn values(
     cluster: &Cluster,
     ranges: &Ranges,
-    entries: &[QueuedEntry],
+    entries: &[(QueuedEntry, bool)],
     give_up_at: Instant,
 ) -> Result<Vec<Option<KeyValue>>, Failure> {
     get(
         cluster,
-        entries.iter().map(|entry| ranges.entry(&entry.id)),
+        entries.iter().map(|(entry, _)| ranges.entry(&entry.id)),
         give_up_at,
     )
     .await
@@ -76,32 +81,26 @@ async fn get(
     Ok(response.op_responses().into_iter().map(first).collect())
 }
 
-fn inspected(kv: &KeyValue) -> InspectedEntry {
+fn inspected(kv: &KeyValue, holds: bool) -> InspectedEntry {
     InspectedEntry {
         key: String::from_utf8_lossy(kv.key()).into_owned(),
         token: kv.create_revision(),
+        holds,
         lease: (kv.lease() != 0).then_some(kv.lease()),
         remaining: None,
         entry: Entry::parse(kv.value()),
     }
 }
 
-/// What is known of the holders that vanished. A marker behind somebody's entry is that of a waiter.
+/// What is known of the holders that vanished.
 async fn vanished(
     cluster: &Cluster,
     ranges: &Ranges,
-    snapshot: &Snapshot,
+    left: &[&Marker],
     give_up_at: Instant,
 ) -> Result<Vec<Option<Entry>>, Failure> {
-    let of_a_holder = |marker: &&Marker| {
-        snapshot
-            .entries
-            .iter()
-            .all(|entry| entry.id != marker.id && entry.create_revision > marker.create_revision)
-    };
-    let markers: Vec<&Marker> = snapshot.markers.iter().filter(of_a_holder).collect();
     let mut vanished = Vec::new();
-    for batch in markers.chunks(BATCH) {
+    for batch in left.chunks(BATCH) {
         let keys = batch.iter().map(|marker| ranges.marker(&marker.id));
         let found = get(cluster, keys, give_up_at).await?;
         vanished.extend(

@@ -393,7 +393,7 @@ async fn queue(contender: Contender, give_up_at: Instant, background: Background
             background.clear_away(Arc::clone(&cluster), Arc::clone(&session));
             let mut view = QueueView::new(Arc::clone(&cluster), session.keys.ranges.clone());
             let queue = view.queue(&reading, None).await;
-            if reading.snapshot.entries.is_empty() {
+            if reading.lasting_orphans().next().is_some() {
                 background.spawn(async move {
                     let give_up_at = clock::now() + BACKGROUND_PATIENCE;
                     let ranges = &session.keys.ranges;

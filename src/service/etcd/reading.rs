@@ -6,7 +6,7 @@ use etcd_client::{KeyValue, TxnOpResponse, TxnResponse};
 
 use super::transaction::Ranges;
 use crate::lock::admission::{Marker, QueuedEntry, Snapshot};
-use crate::lock::entry;
+use crate::lock::entry::Terms;
 use crate::lock::key::Prefix;
 use crate::lock::token::{LeaseId, Token};
 
@@ -119,10 +119,12 @@ impl Reading {
             if listed.lease == 0 {
                 reading.lasting.insert(id.to_owned());
             }
+            let terms = Terms::parse(listed.value);
             reading.snapshot.markers.push(Marker {
                 create_revision: listed.create_revision,
                 id: id.to_owned(),
-                lock_delay: entry::lock_delay(listed.value),
+                limit: terms.limit,
+                lock_delay: terms.lock_delay,
             });
         }
         reading
@@ -143,7 +145,7 @@ impl Reading {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lock::admission::{Standing, Vanished};
+    use crate::lock::admission::{Obstacle, Standing, Vanished};
 
     fn ranges() -> Ranges {
         Ranges::new(&Prefix::default(), &"a".parse().expect("a name"))
@@ -196,13 +198,7 @@ mod tests {
             &reading.snapshot,
             crate::clock::Instant::from_nanos(0),
         );
-        assert_eq!(
-            standing,
-            Standing::Behind {
-                ahead: 1,
-                predecessor: head
-            }
-        );
+        assert_eq!(standing, Standing::Behind(vec![Obstacle::Entry(head)]));
     }
 
     #[test]

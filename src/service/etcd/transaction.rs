@@ -107,6 +107,12 @@ impl Ranges {
         format!("{}{id}", self.markers)
     }
 
+    /// The keys of all entries and of all markers, each from the first key to the end.
+    pub fn watched(&self) -> [(String, String); 2] {
+        [&self.entries, &self.markers]
+            .map(|range| (format!("{range}{FIRST}"), format!("{range}{END}")))
+    }
+
     fn readings(&self) -> [TxnOp; 2] {
         let below = |range: &str, options: GetOptions| {
             let end = format!("{range}{END}");

@@ -4,17 +4,56 @@
 //! might never arrive" (etcd: learning/api_guarantees). So whatever comes out of a stream only means that it
 //! is time to read again, and a reader does not wait for one for long.
 
+use std::collections::BTreeSet;
+
 use etcd_client::{WatchFilterType, WatchOptions, WatchStream};
 
 use super::cluster::Cluster;
 use super::deadline::within;
+use super::transaction::Ranges;
 use super::trouble::Failure;
 use crate::clock::Instant;
+use crate::lock::admission::Obstacle;
 
-/// An open watch on our own key and at most one other.
+/// The keys, beside our own, of which one has to go before anything changes for us.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Others {
+    keys: BTreeSet<String>,
+    ranges: Vec<(String, String)>,
+}
+
+impl Others {
+    /// Those who keep us waiting in this queue.
+    pub fn of(obstacles: &[Obstacle], ranges: &Ranges) -> Self {
+        let keys = obstacles.iter().map(|obstacle| match obstacle {
+            Obstacle::Entry(entry) => ranges.entry(&entry.id),
+            Obstacle::Vanished { marker, .. } => ranges.marker(&marker.id),
+        });
+        Self {
+            keys: keys.collect(),
+            ranges: ranges.watched().to_vec(),
+        }
+    }
+
+    /// What to watch: the one key, or for several of them all keys of the lock, from key to end. Then we are told of
+    /// each one that goes, and read only when it is one of these; a watch for each would be as many as there
+    /// are slots, for every waiter.
+    fn watched(&self) -> Vec<(String, Option<String>)> {
+        match self.keys.len() {
+            0 | 1 => self.keys.iter().map(|key| (key.clone(), None)).collect(),
+            _ => {
+                let range = |(first, end): &(String, String)| (first.clone(), Some(end.clone()));
+                self.ranges.iter().map(range).collect()
+            }
+        }
+    }
+}
+
+/// An open watch on our own key and those of others.
 pub struct Watch {
     stream: WatchStream,
-    other: Option<String>,
+    own: String,
+    others: Others,
     failures: usize,
 }
 
@@ -32,11 +71,11 @@ pub enum Hint {
 }
 
 impl Watch {
-    /// Watches what happens after `revision`: to `own` everything, to `other` only its deletion.
+    /// Watches what happens after `revision`: to `own` everything, to `others` only their deletion.
     pub async fn open(
         cluster: &Cluster,
         own: &str,
-        other: Option<&str>,
+        others: &Others,
         revision: i64,
         give_up_at: Instant,
     ) -> Result<Self, Failure> {
@@ -49,9 +88,13 @@ impl Watch {
                         .watch_client()
                         .watch(own, Some(options.clone()))
                         .await?;
-                    if let Some(other) = other {
-                        let deletions = options.with_filters([WatchFilterType::NoPut]);
-                        stream.watch(other, Some(deletions)).await?;
+                    for (key, end) in others.watched() {
+                        let deletions = options.clone().with_filters([WatchFilterType::NoPut]);
+                        let deletions = match end {
+                            None => deletions,
+                            Some(end) => deletions.with_range(end),
+                        };
+                        stream.watch(key, Some(deletions)).await?;
                     }
                     Ok(stream)
                 }
@@ -61,14 +104,22 @@ impl Watch {
         let failures = cluster.failures();
         Ok(Self {
             stream,
-            other: other.map(str::to_owned),
+            own: own.to_owned(),
+            others: others.clone(),
             failures,
         })
     }
 
-    /// Whether it watches this key beside our own.
-    pub fn covers(&self, other: Option<&str>) -> bool {
-        self.other.as_deref() == other
+    /// Whether it watches these keys beside our own.
+    pub fn covers(&self, others: &Others) -> bool {
+        self.others == *others
+    }
+
+    fn is_about_us(&self, event: &etcd_client::Event) -> bool {
+        event.kv().is_none_or(|kv| {
+            let key = String::from_utf8_lossy(kv.key());
+            key == self.own || self.others.keys.contains(key.as_ref())
+        })
     }
 
     /// Whether nothing has happened since it was opened that could have cut it off.
@@ -84,8 +135,15 @@ impl Watch {
                 match self.stream.message().await {
                     // Also a compaction and a refusal arrive as a cancellation.
                     Ok(Some(response)) if response.canceled() => return Hint::Broken,
-                    Ok(Some(response)) if response.events().is_empty() => {}
-                    Ok(Some(_)) => return Hint::Changed,
+                    Ok(Some(response)) => {
+                        if response
+                            .events()
+                            .iter()
+                            .any(|event| self.is_about_us(event))
+                        {
+                            return Hint::Changed;
+                        }
+                    }
                     Ok(None) | Err(_) => return Hint::Broken,
                 }
             }

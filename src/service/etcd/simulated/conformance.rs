@@ -22,6 +22,7 @@ use super::{Messages, Once, Serving, refuse, respond, translate};
 use crate::clock;
 use crate::lock::admission::Marker;
 use crate::lock::key::Prefix;
+use crate::lock::limit::Limit;
 use crate::lock::token::{LeaseId, Token};
 use crate::service::etcd::deadline::reached;
 use crate::service::etcd::transaction::{Guard, Keys};
@@ -212,6 +213,7 @@ impl Drawn {
         let marker = Marker {
             create_revision: created.unwrap_or(self.revision),
             id: lease.to_string(),
+            limit: Limit::EXCLUSIVE,
             lock_delay: Duration::ZERO,
         };
         let guard = match self.random.below(3) {
