@@ -132,8 +132,11 @@ fn an_outage_shorter_than_the_slack_costs_nothing() {
         trouble(&survivor.proxy);
         // A renewal was due at TTL/4; TERM would come at 3.19 s.
         let_time_pass_until(sent_at + Duration::from_millis(2200));
-        let tried_at = survivor.proxy.last_burst_started_at();
-        assert!(tried_at > Some(sent_at), "a renewal was tried");
+        let spoke_in_vain = survivor.proxy.last_burst_started_at() > Some(sent_at);
+        assert!(
+            spoke_in_vain || survivor.proxy.refusals() > 0,
+            "a renewal was tried"
+        );
         survivor.proxy.mend();
         let_time_pass_until(sent_at + TTL);
         let holder = survivor.held.holder.take();

@@ -55,6 +55,7 @@ struct State {
     /// How often clients have spoken: what one read(2) gives is a step.
     steps: usize,
     stops_at: Option<(usize, Lost)>,
+    refusals: usize,
     holds_to_server: bool,
     holds_to_client: bool,
     is_cut: bool,
@@ -128,6 +129,11 @@ impl Proxy {
     /// A narrow line: so many bytes a second in each direction of each connection.
     pub(crate) fn throttle(&self, bytes_per_second: u64) {
         self.change(|state| state.rate = bytes_per_second);
+    }
+
+    /// How many connections were broken as soon as they were made.
+    pub(crate) fn refusals(&self) -> usize {
+        self.shared.lock().refusals
     }
 
     /// How often clients have spoken so far.
@@ -282,8 +288,12 @@ impl Shared {
     }
 
     fn connect(self: Arc<Self>, client: TcpStream) -> io::Result<()> {
-        if self.lock().is_cut {
-            return client.shutdown(Shutdown::Both);
+        {
+            let mut state = self.lock();
+            if state.is_cut {
+                state.refusals += 1;
+                return client.shutdown(Shutdown::Both);
+            }
         }
         let server = TcpStream::connect(self.server)?;
         client.set_nodelay(true)?;
