@@ -59,6 +59,7 @@ struct State {
     holds_to_server: bool,
     holds_to_client: bool,
     is_cut: bool,
+    is_deaf: bool,
     is_over: bool,
     connections: Vec<TcpStream>,
     /// How many connections were made so far.
@@ -110,6 +111,11 @@ impl Proxy {
             Way::ToServer => state.holds_to_server = true,
             Way::ToClient => state.holds_to_client = true,
         });
+    }
+
+    /// What clients say from now on is lost, their hanging up too; what they said before and was held will arrive.
+    pub(crate) fn deafen(&self) {
+        self.change(|state| state.is_deaf = true);
     }
 
     /// What a router does that lost its table: connections that are open stay open and nothing arrives over
@@ -317,28 +323,36 @@ impl Shared {
         Ok(())
     }
 
-    /// Reads at once and writes later, so that a delay does not make the line narrower.
+    /// Reads at once and writes later, so that a delay does not make the line narrower. What the client says before it
+    /// could have been connected, it would have said so much later, at the same distances.
     fn pump(self: Arc<Self>, connection: Connection, way: Way, mut from: TcpStream, to: TcpStream) {
         let line = Arc::new(Line::default());
         let (shared, other_end) = (Arc::clone(&self), Arc::clone(&line));
         thread::spawn(move || shared.deliver(connection.number, way, &other_end, to));
         let mut buffer = [0; 64 * 1024];
+        let mut last_due_at = connection.established_at;
         loop {
             let count = from.read(&mut buffer).unwrap_or(0);
             let now = Moment::now();
-            let (delay, step) = {
+            let (delay, step, is_deaf) = {
                 let mut state = self.lock();
                 if way == Way::ToServer && count > 0 {
                     state.client_speaks(now);
                 }
-                (state.delay, state.steps)
+                let is_deaf = state.is_deaf && way == Way::ToServer;
+                (state.delay, state.steps, is_deaf)
             };
             self.changed.notify_all();
-            line.push(Parcel {
-                due_at: now.max(connection.established_at) + delay,
-                bytes: buffer[..count].to_vec(),
-                step,
-            });
+            let is_early = way == Way::ToServer && now < connection.established_at;
+            let connecting = if is_early { delay * 2 } else { Duration::ZERO };
+            last_due_at = last_due_at.max(now + connecting + delay);
+            if !is_deaf {
+                line.push(Parcel {
+                    due_at: last_due_at,
+                    bytes: buffer[..count].to_vec(),
+                    step,
+                });
+            }
             if count == 0 {
                 return;
             }
