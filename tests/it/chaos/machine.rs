@@ -15,6 +15,7 @@ use crate::harness::fault::Fault;
 use crate::harness::leasehold::{Run, probe};
 use crate::harness::processes::Moment;
 use crate::harness::proxy::Proxy;
+use crate::harness::untested::missing;
 
 const TTL_S: u32 = 5;
 const TTL: Duration = Duration::from_secs(TTL_S as u64);
@@ -65,6 +66,7 @@ impl WallClock {
 fn the_wall_clock_is_stepped_by_a_day_both_ways() {
     let mut fault = Fault::of("wall clock stepped by a day, forward and back");
     let Some(clock) = WallClock::new() else {
+        missing("faketime");
         return fault.skip("needs libfaketime");
     };
     let etcd = Etcd::start();

@@ -8,6 +8,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use super::leasehold::Output;
+use super::untested::not_allowed;
 
 /// Where lines are left for `make chaos`; nowhere without it.
 const LINES_VARIABLE: &str = "LEASEHOLD_TEST_FAULTS";
@@ -77,8 +78,9 @@ impl Fault {
         self.seen.push(observation.into());
     }
 
-    /// It cannot be tried on this machine.
+    /// It cannot be tried on this machine, by these rights.
     pub(crate) fn skip(mut self, reason: &'static str) {
+        not_allowed(reason);
         self.skipped = Some(reason);
     }
 
