@@ -132,8 +132,15 @@ main() {
     install_packages "$purpose"
     require_cargo
     case $purpose in
-        test) install_nextest && install_s3s_fs && install_etcd_3_5 ;;
-        chaos) install_nextest && install_etcd_3_5 ;;
+        test)
+            install_nextest
+            install_s3s_fs
+            install_etcd_3_5
+            ;;
+        chaos)
+            install_nextest
+            install_etcd_3_5
+            ;;
     esac
 }
 
