@@ -329,7 +329,7 @@ fn the_leaders_disk_hangs() {
         return fault.skip("needs strace and the right to trace");
     };
     let hung_at = Moment::now();
-    let starting = etcd.run("other").shell("echo ran").output();
+    let starting = etcd.run("other").ttl(TTL_S).shell("echo ran").output();
     starting.assert_status(0).assert_stdout("ran\n");
     let new = etcd.wait_for_another_leader(old, &etcd.others(old.index));
     fault.injected(format!(

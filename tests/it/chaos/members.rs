@@ -195,7 +195,7 @@ fn one_of_three_down() {
         etcd.members[down].stop();
         std::net::TcpStream::connect(etcd.members[down].address()).expect_err("nobody listens");
         let_time_pass_until(Moment::now() + TTL + TTL / 2);
-        let output = etcd.run("other").shell("echo ran").output();
+        let output = etcd.run("other").ttl(TTL_S).shell("echo ran").output();
         output.assert_status(0).assert_stdout("ran\n");
         let holder = holder.wait();
         holder.assert_status(0);

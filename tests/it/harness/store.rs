@@ -198,6 +198,16 @@ impl Store {
         }
     }
 
+    /// Whether a transaction that only reads is answered.
+    pub(crate) fn answers_transactions(&self) -> bool {
+        let mut client = self.client.clone();
+        let read = Txn::new().and_then([TxnOp::get("transactions?", None)]);
+        let answer = self
+            .runtime
+            .block_on(async { tokio::time::timeout(ANSWER_TIME, client.txn(read)).await });
+        answer.expect("answered").is_ok()
+    }
+
     /// Puts a key, if the store takes it; what it says where it does not.
     pub(crate) fn try_put(&self, key: &str, value: Vec<u8>) -> Result<(), String> {
         let mut client = self.client.clone();
