@@ -34,10 +34,12 @@ lint: ## formatting, clippy and rustdoc without a warning
 
 test: setup lint ## everything that has to pass: lint, then every test, against a real etcd
 	rm -f "$(UNTESTED)"
-	before="$$(git diff | cksum)" && scripts/chaos.sh begin && \
-	LEASEHOLD_TEST_FAULTS="$(CARGO_TARGET_DIR)/chaos" cargo nextest run --locked --retries 0 && scripts/chaos.sh table && \
-	{ test "$$(git diff | cksum)" = "$$before" || { echo "the tests changed files that are checked in"; exit 1; }; }
-	@if [ -e "$(UNTESTED)" ]; then echo "Not tested on this machine:"; sort -u "$(UNTESTED)"; fi
+	before="$$(git diff | cksum)"; scripts/chaos.sh begin; \
+	LEASEHOLD_TEST_FAULTS="$(CARGO_TARGET_DIR)/chaos" cargo nextest run --locked --retries 0; status=$$?; \
+	scripts/chaos.sh table || status=1; \
+	test "$$(git diff | cksum)" = "$$before" || { echo "the tests changed files that are checked in"; status=1; }; \
+	if [ -e "$(UNTESTED)" ]; then echo "Not tested on this machine:"; sort -u "$(UNTESTED)"; fi; \
+	exit $$status
 
 chaos: ## every fault of docs/faults.md against etcd 3.4 and 3.5: one line each, injected, expected, seen
 	scripts/setup.sh chaos
