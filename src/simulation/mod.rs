@@ -31,7 +31,7 @@ mod plots;
 // What etcd keeps.
 pub mod store;
 // Who of its members answers what.
-mod cluster;
+pub mod cluster;
 // Messages under way.
 mod network;
 // The processes around a command.
@@ -41,11 +41,13 @@ mod host;
 // What run.rs does with it.
 mod shell;
 // Everything that happens.
-mod world;
+pub mod world;
 // Everything that goes wrong.
 mod faults;
 // What must hold.
 mod checker;
+// What was met.
+pub mod sights;
 // Broken rules.
 mod mutants;
 // For people.
