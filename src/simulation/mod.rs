@@ -31,7 +31,7 @@ mod plots;
 // What etcd keeps.
 pub mod store;
 // Who of its members answers what.
-pub mod cluster;
+mod cluster;
 // Messages under way.
 mod network;
 // The processes around a command.
@@ -41,7 +41,7 @@ mod host;
 // What run.rs does with it.
 mod shell;
 // Everything that happens.
-pub mod world;
+mod world;
 // Everything that goes wrong.
 mod faults;
 // What must hold.

@@ -26,12 +26,9 @@ use crate::lock::limit::Limit;
 use crate::lock::token::{LeaseId, Token};
 use crate::service::etcd::deadline::reached;
 use crate::service::etcd::transaction::{Guard, Keys};
-use crate::simulation::cluster::{Asked, Cluster, Effect, Knobs};
-use crate::simulation::kernel::{self, Clock, Kernel};
-use crate::simulation::protocol::{Answer, Header, Op, Reply, Request, Transaction};
+use crate::simulation::protocol::{Answer, Header, Request};
 use crate::simulation::random::Random;
 use crate::simulation::store::Store;
-use crate::simulation::world::Occurrence;
 
 const SEQUENCES: u64 = 40;
 const REQUESTS: usize = 40;
@@ -194,7 +191,7 @@ impl Drawn {
         let keys = self.keys(lease);
         let end = Some("/leasehold/job0".to_owned());
         match self.random.below(12) {
-            // Longer than this test: what the time does is compared below.
+            // Longer than this test: what the time does is not compared here.
             0 | 1 => Step::Grant(lease.get(), self.random.between(600, 900) as i64),
             2 => Step::Revoke(lease.get()),
             3 => Step::Delete(keys.entry, None),
@@ -405,193 +402,5 @@ fn the_model_answers_as_etcd_does() {
             .map(|it| change(it.deleted, &it.kv.key, it.kv.mod_revision))
             .collect();
         assert_eq!(model, told);
-    });
-}
-
-/// What a lease does with the time: the TTLs that are granted for 0, 1, 2 and 30 seconds; that of a keepalive of the
-/// second lease after a second, and of one that nobody granted; and how long after that keepalive was sent its key is gone.
-#[derive(Debug)]
-struct Life {
-    granted: Vec<i64>,
-    kept_alive: i64,
-    unknown: i64,
-    gone_after: Duration,
-}
-
-const ASKED: [i64; 4] = [0, 1, 2, 30];
-const KEPT: i64 = 2;
-const UNKNOWN: i64 = 99;
-
-impl Life {
-    async fn of_etcd(client: &Client) -> Self {
-        let mut leases = client.lease_client();
-        let mut granted = Vec::new();
-        for (number, ttl) in ASKED.iter().enumerate() {
-            let options = LeaseGrantOptions::new().with_id(number as i64 + 1);
-            let response = leases.grant(*ttl, Some(options)).await.expect("granted");
-            granted.push(response.ttl());
-        }
-        let leased = PutOptions::new().with_lease(KEPT);
-        let put = client.kv_client().put("kept", "", Some(leased)).await;
-        let revision = put.expect("put").header().expect("always there").revision();
-        reached(clock::now() + Duration::from_secs(1)).await;
-        let sent_at = clock::now();
-        let mut ttls = Vec::new();
-        for id in [KEPT, UNKNOWN] {
-            let (_keeper, mut replies) = leases.keep_alive(id).await.expect("a stream");
-            let reply = replies.message().await.expect("etcd lives");
-            ttls.push(reply.expect("a reply").ttl());
-        }
-        let since = WatchOptions::new().with_start_revision(revision + 1);
-        let mut watch = client
-            .watch_client()
-            .watch("kept", Some(since))
-            .await
-            .expect("a watch");
-        while watch
-            .message()
-            .await
-            .expect("etcd lives")
-            .is_none_or(|told| told.events().is_empty())
-        {}
-        Self {
-            granted,
-            kept_alive: ttls[0],
-            unknown: ttls[1],
-            gone_after: clock::now().since(sent_at),
-        }
-    }
-
-    /// The same of the model, which has a member's clock.
-    fn of_model(seed: u64) -> Self {
-        Kernel::install(seed, vec![Clock::default()]);
-        let knobs = Knobs {
-            commit_max: Duration::from_millis(20),
-            lag_max: Duration::ZERO,
-            revokes_early: false,
-            grants_percent: 100,
-        };
-        let mut model = Model {
-            cluster: Cluster::new(&[0], knobs, Random::new(seed)),
-            exchanges: 0,
-        };
-        let granted = ASKED.iter().enumerate().map(|(number, ttl)| {
-            let lease = number as i64 + 1;
-            match model.ask(Request::Grant { lease, ttl: *ttl }) {
-                Answer::Granted { ttl, .. } => ttl,
-                other => panic!("{other:?}"),
-            }
-        });
-        let granted = granted.collect();
-        let put = Op::Put {
-            key: b"kept".to_vec(),
-            value: Vec::new(),
-            lease: KEPT,
-            ignore_value: false,
-        };
-        model.ask(Request::Transact(Transaction {
-            then: vec![put],
-            ..Transaction::default()
-        }));
-        model.go_on_until(kernel::time() + Duration::from_secs(1));
-        let sent_at = kernel::time();
-        let [kept_alive, unknown] =
-            [KEPT, UNKNOWN].map(|lease| match model.ask(Request::KeepAlive { lease }) {
-                Answer::KeptAlive { ttl, .. } => ttl,
-                other => panic!("{other:?}"),
-            });
-        while model.cluster.entry("kept").is_some() {
-            model.happen();
-        }
-        let gone_after = kernel::time() - sent_at;
-        Kernel::remove();
-        Self {
-            granted,
-            kept_alive,
-            unknown,
-            gone_after,
-        }
-    }
-
-    fn check(&self, who: &str, lateness: Duration) {
-        assert_eq!(self.granted, [2, 2, 2, 30], "{who}: {self:?}");
-        assert_eq!((self.kept_alive, self.unknown), (2, 0), "{who}: {self:?}");
-        let ttl = Duration::from_secs(2);
-        // Looked for every half second, and then it takes a commit.
-        let latest = ttl + Duration::from_millis(500) + lateness;
-        assert!((ttl..=latest).contains(&self.gone_after), "{who}: {self:?}");
-    }
-}
-
-/// One member without contenders.
-struct Model {
-    cluster: Cluster,
-    exchanges: u64,
-}
-
-impl Model {
-    fn ask(&mut self, request: Request) -> Answer {
-        self.exchanges += 1;
-        let exchange = self.exchanges;
-        self.cluster.ask(Asked {
-            host: 0,
-            member: 0,
-            exchange,
-            request,
-        });
-        loop {
-            for effect in std::mem::take(&mut self.cluster.effects) {
-                if let Effect::Reply { asked, reply } = effect
-                    && asked.exchange == exchange
-                {
-                    match reply {
-                        Reply::Answered(_, answer) => return answer,
-                        other => panic!("{other:?}"),
-                    }
-                }
-            }
-            self.happen();
-        }
-    }
-
-    fn happen(&mut self) {
-        match kernel::next().expect("something is under way") {
-            Occurrence::Commit(asked) => self.cluster.commit(asked),
-            Occurrence::KeepAlive {
-                asked,
-                header,
-                leader,
-            } => self.cluster.keep_alive(asked, header, leader),
-            Occurrence::ExpiryTick => self.cluster.expiry_tick(),
-            Occurrence::Expire { lease, early } => self.cluster.expire(lease, early),
-            Occurrence::Check => {}
-            other => panic!("{other:?} does not happen here"),
-        }
-    }
-
-    fn go_on_until(&mut self, time: Duration) {
-        kernel::schedule(time, Occurrence::Check);
-        while kernel::time() < time {
-            self.happen();
-        }
-    }
-}
-
-/// The parts of a lease that have to do with time: the model's cluster, and etcd.
-#[test]
-fn leases_live_in_the_model_as_they_do_in_etcd() {
-    for seed in 0..200 {
-        Life::of_model(seed).check("the model", Duration::from_millis(20));
-    }
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .expect("a runtime");
-    runtime.block_on(async {
-        let server = Real::start();
-        let client = server.client().await;
-        // Not before its time, that is what counts; how much after it, a busy machine decides.
-        let busy = Duration::from_secs(5);
-        Life::of_etcd(&client).await.check("etcd", busy);
     });
 }
