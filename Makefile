@@ -59,7 +59,7 @@ simulate: ## seeded histories: make simulate SEED=1 RUNS=100000 THREADS=2
 	    $(SIMULATION) simulation::tests::fresh_histories_keep_every_promise
 
 mutants: ## after how many histories the simulator finds each broken rule
-	COUNT=1 $(SIMULATION) simulation::tests::every_mutant_is_found
+	COUNT=1 $(SIMULATION) --test-threads 1 simulation::tests::every_mutant_is_found simulation::tests::every_check_finds_a_mutant_by_itself
 
 bench: ## the figures of the README
 	scripts/setup.sh bench
