@@ -44,7 +44,6 @@ mod tree;
 
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::net::SocketAddr;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::FromRawFd;
 use std::os::unix::fs::FileExt;
