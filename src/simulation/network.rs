@@ -198,7 +198,9 @@ impl World {
         self.check_request(&asked);
         let request = asked.request.clone();
         let host = asked.host;
+        let before = self.cluster.store.revision;
         self.cluster.commit(asked);
+        self.check_places_since(before, host);
         self.trace.note(|| {
             format!(
                 "etcd     has done {} of host {host}",

@@ -389,6 +389,23 @@ impl World {
         }
     }
 
+    /// What a host sent before it gave the lock back must not get it a place again that nobody knows of.
+    pub fn check_places_since(&mut self, revision: i64, host: usize) {
+        let is_place = |key: &[u8]| key.starts_with(b"/leasehold/job/");
+        let mut changes = self.cluster.store.changes_since(revision).iter();
+        let Some(placed) = changes.find(|change| !change.deleted && is_place(&change.kv.key))
+        else {
+            return;
+        };
+        // What is even later than a part of the TTL is bounded by another TTL: see `everybody_left`.
+        let lately = self.hosts[host].plan.ttl / 2;
+        if self.checker.gave_back_within(host, lately) {
+            let key = String::from_utf8_lossy(&placed.kv.key);
+            let text = format!("host {host} gave the lock back, and {key} came after it");
+            self.checker.violated(Kind::LeftBehind, text);
+        }
+    }
+
     fn inspect(&mut self) {
         let left = self.cluster.left("/leasehold/");
         self.checker.left_behind(&left);

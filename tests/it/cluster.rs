@@ -9,7 +9,8 @@ use crate::harness::etcd::{Etcd, free_port, own_address};
 use crate::harness::eventually::{SOON, eventually, let_time_pass_until};
 use crate::harness::leasehold::{Output, Run, Running};
 use crate::harness::processes::Moment;
-use crate::harness::proxy::Proxy;
+use crate::harness::proxy::{Proxy, Way};
+use crate::harness::store::Stored;
 
 const TTL_S: u32 = 5;
 const TTL: Duration = Duration::from_secs(TTL_S as u64);
@@ -117,6 +118,92 @@ fn a_run_outlives_the_trouble_of_any_one_member() {
         assert_eq!(output.status.code(), Some(0), "{trouble}: {output:?}");
     }
     etcd.store().assert_clean();
+}
+
+/// The nearest member is asked for lease and entry and says nothing, another one is asked and answers, the run ends;
+/// then the first one does what it was asked for.
+#[test]
+fn what_is_carried_out_late_takes_no_place_for_a_run_that_is_over() {
+    // A late entry that overtakes its late lease does no harm: four in ten.
+    const TIMES: usize = 3;
+    let etcd = Etcd::start_three();
+    let store = etcd.store();
+    let mut names = (0..TIMES * 3).map(|number| format!("job/{number}"));
+    let mut times = 0;
+    while times < TIMES {
+        // Where everything here gets no processor for long, it does not come to what is to be looked at.
+        let name = names.next().expect("the nearest member is asked first");
+        let proxies = proxies(&etcd);
+        let Some(asked_before) = run_while_the_nearest_member_holds_back(&etcd, &proxies, &name)
+        else {
+            continue;
+        };
+        times += 1;
+        proxies[0].mend();
+        eventually("what was held is carried out", SOON, || {
+            let asked = asked(&etcd);
+            match asked
+                .iter()
+                .zip(&asked_before)
+                .all(|(now, before)| now > before)
+            {
+                true => Ok(()),
+                false => Err(format!("{asked_before:?}, now {asked:?}")),
+            }
+        });
+        assert_only_signs_are_left(&etcd);
+        let next = etcd.run(&name).arguments(["-n"]).shell("echo ran").output();
+        next.assert_status(0).assert_stdout("ran\n");
+    }
+    // What keeps late requests out lives as long as the leases would have.
+    store.assert_clean();
+}
+
+/// Gives how much every member was asked so far, if there is something that is still to be done.
+fn run_while_the_nearest_member_holds_back(
+    etcd: &Etcd,
+    proxies: &[Proxy],
+    name: &str,
+) -> Option<[u64; 2]> {
+    for proxy in &proxies[1..] {
+        proxy.delay(Duration::from_millis(200));
+    }
+    let met = || {
+        etcd.metric(
+            "grpc_server_handled_total",
+            "grpc_method=\"LeaseTimeToLive\"",
+        )
+    };
+    let met_before = met();
+    let run = run_through(proxies, name).ttl(TTL_S).shell("echo ran");
+    let run = run.spawn();
+    eventually("the nearest member is met", SOON, || {
+        let met = met();
+        if met > met_before { Ok(()) } else { Err(met) }
+    });
+    // It is asked when the others have had the time to introduce themselves.
+    proxies[0].hold(Way::ToServer);
+    proxies[0].wait_for_quiet_after_next_burst(SOON);
+    proxies[0].deafen();
+    run.wait().assert_status(0).assert_stdout("ran\n");
+    let asked = asked(etcd);
+    let signs = etcd.store().keys(&format!("/leasehold/~run/{name}/"));
+    assert_only_signs_are_left(etcd);
+    (!signs.is_empty()).then_some(asked)
+}
+
+fn asked(etcd: &Etcd) -> [u64; 2] {
+    ["LeaseGrant", "Txn"].map(|method| {
+        let label = format!("grpc_method=\"{method}\"");
+        etcd.metric("grpc_server_handled_total", &label)
+    })
+}
+
+#[track_caller]
+fn assert_only_signs_are_left(etcd: &Etcd) {
+    let keys = etcd.store().keys("/leasehold/");
+    let is_sign = |stored: &Stored| stored.key.ends_with('~');
+    assert!(keys.iter().all(is_sign), "{keys:?}");
 }
 
 #[test]

@@ -18,6 +18,7 @@ use super::deadline::{reached, within};
 use super::hedge::{Ended, Hedge};
 use super::login::{Asking, Login};
 use super::member::{Common, Member};
+use super::outstanding::Outstanding;
 use super::pace::Pace;
 use super::race::Race;
 use super::tls::Tls;
@@ -107,11 +108,6 @@ impl Cluster {
         let mut order: Vec<usize> = (0..count).map(|step| (first + step) % count).collect();
         order.sort_by_key(|index| self.members[*index].is_distrusted(now));
         order
-    }
-
-    /// Whether a request may be sent to more than one member.
-    pub fn has_several(&self) -> bool {
-        self.common.has_several
     }
 
     /// How many attempts have failed so far: where it grows, an open stream may be dead without a word.
@@ -397,13 +393,25 @@ impl Cluster {
     /// Sends a transaction, that can be repeated, until it is answered. Also reads are transactions: they
     /// are linearizable and see one revision.
     pub async fn transact(&self, txn: &Txn, give_up_at: Instant) -> Result<TxnResponse, Failure> {
+        // Nobody asks what is outstanding of it.
+        self.transact_followed(txn, &Outstanding::default(), give_up_at)
+            .await
+    }
+
+    /// The same, where it matters whether it may be carried out later.
+    pub async fn transact_followed(
+        &self,
+        txn: &Txn,
+        outstanding: &Outstanding,
+        give_up_at: Instant,
+    ) -> Result<TxnResponse, Failure> {
         self.through_any(None, give_up_at, |_, member, ends| async move {
             let answered = member.call(ends, |client| {
                 let mut kv = client
                     .kv_client()
                     .max_decoding_message_size(ANSWER_BYTES_MAX);
                 let txn = txn.clone();
-                async move { kv.txn(txn).await }
+                async move { outstanding.follow(kv.txn(txn)).await }
             });
             let response = answered.await?;
             member.check_cluster(response.header())?;

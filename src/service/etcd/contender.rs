@@ -120,8 +120,7 @@ impl Contender {
         &self,
         give_up_at: Instant,
     ) -> (Result<Granted, Failure>, Result<Enqueued, Failure>) {
-        let ttl = self.wanted.ttl;
-        let granting = self.session.grant(&self.cluster, ttl, give_up_at);
+        let granting = self.session.grant(&self.cluster, give_up_at);
         tokio::pin!(granting);
         if let Some(granted) = within(clock::now() + HEAD_START, &mut granting).await {
             return match granted {
@@ -150,16 +149,11 @@ impl Contender {
         let mut cluster = ClusterId(0);
         for _ in 0..GUARDED_TRIES_MAX {
             let txn = keys.enqueue(self.session.lease, &value, guard);
-            let failures = self.cluster.failures();
-            let response = self.cluster.transact(&txn, give_up_at).await;
-            // With several members a second one may have been asked before the first had answered.
-            if self.cluster.has_several()
-                || response.is_err()
-                || self.cluster.failures() != failures
-            {
-                self.session.set_repeated();
-            }
-            let response = response?;
+            let outstanding = &self.session.outstanding;
+            let response = self
+                .cluster
+                .transact_followed(&txn, outstanding, give_up_at)
+                .await?;
             reading = Reading::of(&response, &keys.ranges, &keys.entry);
             cluster = transaction::cluster(&response);
             if let Some(own) = reading.own

@@ -6,7 +6,8 @@
 //!   │  ├ holder    who stands in the way, for people
 //!   │  └ watch     hints that it is time to read
 //!   ├ session      one lease with its two keys: grant, renew, revoke
-//!   │  └ keepalive renewals that can be believed
+//!   │  ├ keepalive renewals that can be believed
+//!   │  └ outstanding  what may still make a place when it is given up
 //!   ├ vanished     the markers of those who cannot remove them any more
 //!   ├ release      giving a session back, whatever has become of it
 //!   └ inspection   a lock as anybody sees it, for `status`
@@ -41,6 +42,7 @@ mod keepalive;
 mod login;
 mod member;
 mod names;
+mod outstanding;
 mod pace;
 mod race;
 mod reading;

@@ -2,26 +2,21 @@
 //!
 //! - The entry and the marker go in one transaction, so that successors see a clean release. The revocation
 //!   of the lease, to which nothing is attached any more, can go out after that without anybody waiting.
-//! - Where our token is not known, requests may still be in flight and land after ours. Then the lease is
-//!   taken (so that a grant in flight finds it taken, or has landed) and revoked: that removes the entry, and
-//!   an entry that comes later is refused for want of its lease. A request that lands even later, out of the
-//!   buffers of a member that was frozen, leaves what nobody renews: it is gone after one TTL.
-//! - Where the entry was sent more than once, one of them may arrive between the deletion and the revocation; the
-//!   release leaves a sign that keeps it out. Where there was nothing to release (the lock was busy), it may have
-//!   got in; the revocation takes the entry with it, but not the marker: that is deleted after it.
-//! - The same way serves where etcd has no space: etcd 3.4 then refuses every transaction, but neither
-//!   revocations nor deletions.
-
-use std::time::Duration;
+//! - Requests that make the place may be outstanding (see `outstanding`): they were given up, or another member has
+//!   answered before, and they are carried out after the release, seconds later on a busy cluster. Nobody would renew
+//!   what they make, but successors would wait for it. So the lease is not revoked then but left to its TTL, where
+//!   necessary after it was taken: a grant that comes late finds it taken. A sign hangs on it that keeps out an
+//!   entry that comes late. Nobody waits for either. A request that lands even later, out of the buffers of a
+//!   member that was frozen for longer than the TTL, leaves what is gone after another TTL.
+//! - Where our token is not known and nothing is outstanding, the revocation removes whatever there is.
+//! - That serves too where etcd has no space: etcd 3.4 then refuses every transaction, but neither revocations nor
+//!   deletions.
 
 use super::cluster::Cluster;
 use super::session::{Session, Stage};
 use super::trouble::{Failure, Sign};
 use crate::clock::Instant;
 use crate::lock::token::Token;
-
-/// The TTL of a lease that is taken to be revoked.
-const PASSING_TTL: Duration = Duration::from_secs(2);
 
 /// Takes everything of a session but its lease out of the store; where the lease had to go first, it too.
 pub async fn withdraw(
@@ -32,16 +27,10 @@ pub async fn withdraw(
     match session.stage() {
         Stage::Untouched | Stage::Emptied => Ok(()),
         Stage::Placed(token) => delete_keys(cluster, session, token, give_up_at).await,
-        Stage::Attempted => {
-            // Refused or not, what counts is the revocation.
-            let taken = session.grant(cluster, PASSING_TTL, give_up_at).await;
-            if let Err(failure) = taken
-                && failure.may_pass()
-            {
-                return Err(failure);
-            }
-            revoke_first(cluster, session, give_up_at).await
+        Stage::Attempted if session.outstanding.is_any() => {
+            keep_out(cluster, session, give_up_at).await
         }
+        Stage::Attempted => revoke_first(cluster, session, give_up_at).await,
     }
 }
 
@@ -51,10 +40,10 @@ async fn delete_keys(
     token: Token,
     give_up_at: Instant,
 ) -> Result<(), Failure> {
-    let over_until = session.is_repeated().then_some(session.lease);
-    let txn = session.keys.release(token, over_until);
+    let sign_on = session.outstanding.is_any().then_some(session.lease);
+    let txn = session.keys.release(token, sign_on);
     let mut released = cluster.transact(&txn, give_up_at).await;
-    if matches!(&released, Err(failure) if failure.sign == Sign::LeaseNotFound) {
+    if is_without_lease(&released) {
         let txn = session.keys.release(token, None);
         released = cluster.transact(&txn, give_up_at).await;
     }
@@ -68,6 +57,39 @@ async fn delete_keys(
     }
 }
 
+/// Leaves the lease and the sign, which keep out what is outstanding.
+async fn keep_out(
+    cluster: &Cluster,
+    session: &Session,
+    give_up_at: Instant,
+) -> Result<(), Failure> {
+    let txn = session.keys.keep_out(session.lease);
+    let mut kept_out = cluster.transact(&txn, give_up_at).await;
+    if is_without_lease(&kept_out) {
+        // Not there yet, or not any more. Refused or not, what counts is the sign.
+        if let Err(failure) = session.grant(cluster, give_up_at).await
+            && failure.may_pass()
+        {
+            return Err(failure);
+        }
+        kept_out = cluster.transact(&txn, give_up_at).await;
+    }
+    match kept_out {
+        Ok(_) => {
+            session.set_stage(Stage::Untouched);
+            Ok(())
+        }
+        Err(failure) if failure.is_refusal() || failure.sign == Sign::LeaseNotFound => {
+            revoke_first(cluster, session, give_up_at).await
+        }
+        Err(failure) => Err(failure),
+    }
+}
+
+fn is_without_lease<T>(result: &Result<T, Failure>) -> bool {
+    matches!(result, Err(failure) if failure.sign == Sign::LeaseNotFound)
+}
+
 async fn revoke_first(
     cluster: &Cluster,
     session: &Session,
@@ -79,18 +101,22 @@ async fn revoke_first(
     Ok(())
 }
 
-/// Revokes the lease of a session that is withdrawn, so that nothing of it is left.
+/// Revokes the lease of a session that is withdrawn, so that nothing of it is left; where something may still come,
+/// keeps that out.
 pub async fn revoke_emptied(
     cluster: &Cluster,
     session: &Session,
     give_up_at: Instant,
 ) -> Result<(), Failure> {
-    if session.stage() == Stage::Emptied {
-        session.revoke(cluster, give_up_at).await?;
-        if session.is_repeated() {
-            cluster.delete(&session.keys.marker, give_up_at).await?;
+    match session.stage() {
+        Stage::Emptied if session.outstanding.is_any() => {
+            keep_out(cluster, session, give_up_at).await
         }
-        session.set_stage(Stage::Untouched);
+        Stage::Emptied => {
+            session.revoke(cluster, give_up_at).await?;
+            session.set_stage(Stage::Untouched);
+            Ok(())
+        }
+        _ => Ok(()),
     }
-    Ok(())
 }

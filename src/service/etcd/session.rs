@@ -12,6 +12,7 @@ use etcd_client::LeaseGrantOptions;
 use super::cluster::Cluster;
 use super::keepalive::{KeepAlive, OwnRead, Verdict};
 use super::member::Member;
+use super::outstanding::Outstanding;
 use super::transaction::Keys;
 use super::trouble::{Failure, Sign};
 use crate::clock::{self, Instant};
@@ -25,13 +26,16 @@ pub struct Session {
     pub lease: LeaseId,
     /// The entry and the marker.
     pub keys: Keys,
+    /// The TTL to ask for.
+    ttl: Duration,
     /// When the lease was first asked for.
     asked_at: OnceLock<Instant>,
     stage: Mutex<Stage>,
     /// The last renewal's, with the member that it goes through.
     stream: Mutex<Option<(usize, KeepAlive)>>,
     lost: AtomicBool,
-    repeated: AtomicBool,
+    /// Of the requests that make its place.
+    pub outstanding: Outstanding,
 }
 
 /// What of a session may be in the store.
@@ -43,7 +47,7 @@ pub enum Stage {
     Attempted,
     /// The lease and both keys.
     Placed(Token),
-    /// At most the lease.
+    /// At most the lease; and whatever comes late.
     Emptied,
 }
 
@@ -93,11 +97,12 @@ impl Session {
         Ok(Self {
             lease,
             keys: Keys::new(&wanted.prefix, &wanted.name, lease),
+            ttl: wanted.ttl,
             asked_at: OnceLock::new(),
             stage: Mutex::new(Stage::Untouched),
             stream: Mutex::new(None),
             lost: AtomicBool::new(false),
-            repeated: AtomicBool::new(false),
+            outstanding: Outstanding::default(),
         })
     }
 
@@ -121,34 +126,21 @@ impl Session {
         !self.lost.swap(true, Ordering::Relaxed)
     }
 
-    /// Notes that the entry was sent more than once: one of them may arrive when the others are long done with.
-    pub fn set_repeated(&self) {
-        self.repeated.store(true, Ordering::Relaxed);
-    }
-
-    /// Whether the entry was sent more than once.
-    pub fn is_repeated(&self) -> bool {
-        self.repeated.load(Ordering::Relaxed)
-    }
-
     /// Gets the lease. A grant whose answer was lost is found again.
     ///
     /// It counts from the session's first request, whichever was answered. One that was sent again after the lease
     /// had run out made a new lease of the same name, while an entry that was seen meanwhile hung on the old one.
     /// And a keepalive alone proves no renewal. Validated renewals make it count anew: they read the entry.
-    pub async fn grant(
-        &self,
-        cluster: &Cluster,
-        ttl: Duration,
-        give_up_at: Instant,
-    ) -> Result<Granted, Failure> {
+    pub async fn grant(&self, cluster: &Cluster, give_up_at: Instant) -> Result<Granted, Failure> {
         let id = self.lease.get();
         let sent_at = *self.asked_at.get_or_init(clock::now);
-        let seconds = i64::try_from(ttl.as_secs()).unwrap_or(i64::MAX);
+        let seconds = i64::try_from(self.ttl.as_secs()).unwrap_or(i64::MAX);
         let granted = cluster
             .call(give_up_at, |client| async move {
                 let options = LeaseGrantOptions::new().with_id(id);
-                let response = client.lease_client().grant(seconds, Some(options)).await?;
+                let mut leases = client.lease_client();
+                let granting = leases.grant(seconds, Some(options));
+                let response = self.outstanding.follow(granting).await?;
                 let ttl = seconds_of(response.ttl());
                 Ok(Granted { sent_at, ttl })
             })

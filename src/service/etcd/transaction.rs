@@ -183,21 +183,28 @@ impl Keys {
         )])
     }
 
-    /// Deletes entry and marker in one; an entry that somebody deleted and put anew is theirs and stays.
-    ///
-    /// Where the entry was sent more than once, one of them may be carried out after this. With `over_until`, the
-    /// lease that it would hang on, it is kept out: by a sign as long as that lease lives, by its end afterwards.
-    pub fn release(&self, token: Token, over_until: Option<LeaseId>) -> Txn {
-        let marker = TxnOp::delete(self.marker.as_str(), None);
-        let mut then = vec![TxnOp::delete(self.entry.as_str(), None), marker.clone()];
-        if let Some(lease) = over_until {
+    /// Deletes entry and marker in one; an entry that somebody deleted and put anew is theirs and stays. Where the
+    /// entry may come again after this, it is kept out by a sign, as long as the lease lives that both hang on.
+    pub fn release(&self, token: Token, sign_on: Option<LeaseId>) -> Txn {
+        self.delete_if(self.ours(token), sign_on)
+    }
+
+    /// The same where the entry may have come late, with whatever revision: if it hangs on our lease, it is ours.
+    pub fn keep_out(&self, lease: LeaseId) -> Txn {
+        let ours = Compare::lease(self.entry.as_str(), CompareOp::Equal, lease.get());
+        self.delete_if(ours, Some(lease))
+    }
+
+    fn delete_if(&self, ours: Compare, sign_on: Option<LeaseId>) -> Txn {
+        let entry = TxnOp::delete(self.entry.as_str(), None);
+        let mut then = vec![TxnOp::delete(self.marker.as_str(), None)];
+        if let Some(lease) = sign_on {
             let leased = PutOptions::new().with_lease(lease.get());
             then.push(TxnOp::put(self.over(), "", Some(leased)));
         }
-        Txn::new()
-            .when([self.ours(token)])
-            .and_then(then)
-            .or_else([marker])
+        let otherwise = then.clone();
+        then.push(entry);
+        Txn::new().when([ours]).and_then(then).or_else(otherwise)
     }
 
     /// The key of the sign: beside the marker, and none itself, for it does not end in hex.

@@ -1,7 +1,10 @@
 //! What a run says of its end, and what it leaves: compared with what happened.
 
+use std::time::Duration;
+
 use crate::outcome::{Ended, Outcome};
 use crate::simulation::checker::{Checker, Kind};
+use crate::simulation::kernel;
 use crate::simulation::scenario::Weather;
 
 impl Checker {
@@ -13,10 +16,18 @@ impl Checker {
     }
 
     pub fn released(&mut self, host: usize, left: &[String]) {
+        self.hosts[host].gave_back_at = Some(kernel::time());
         if !left.is_empty() {
             let text = format!("host {host} says that it gave the lock back, and left {left:?}");
             self.violated(Kind::LeftBehind, text);
         }
+    }
+
+    /// Whether a run is over that gave the lock back no longer ago than this.
+    pub fn gave_back_within(&self, host: usize, time: Duration) -> bool {
+        let seen = &self.hosts[host];
+        let gave_back_at = seen.gave_back_at.filter(|_| seen.endings > 0);
+        gave_back_at.is_some_and(|at| kernel::time() < at + time)
     }
 
     pub fn finished(&mut self, host: usize, outcome: &Outcome, alive: bool, ended: Option<Ended>) {

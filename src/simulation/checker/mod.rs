@@ -93,6 +93,8 @@ struct Seen {
     tampered: bool,
     guard_gone_at: Option<Time>,
     ran: bool,
+    /// When it last said that it gave the lock back.
+    gave_back_at: Option<Time>,
     endings: usize,
     /// Until when the server keeps each lease, by what this host was told.
     until: BTreeMap<i64, Time>,

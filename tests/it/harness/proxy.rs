@@ -46,6 +46,7 @@ struct State {
     holds_to_server: bool,
     holds_to_client: bool,
     is_cut: bool,
+    is_deaf: bool,
     is_over: bool,
     connections: Vec<TcpStream>,
     /// How many connections were made so far.
@@ -97,6 +98,11 @@ impl Proxy {
             Way::ToServer => state.holds_to_server = true,
             Way::ToClient => state.holds_to_client = true,
         });
+    }
+
+    /// What clients say from now on is lost, their hanging up too; what they said before and was held will arrive.
+    pub(crate) fn deafen(&self) {
+        self.change(|state| state.is_deaf = true);
     }
 
     /// What a router does that lost its table: connections that are open stay open and nothing arrives over
@@ -259,11 +265,16 @@ impl Shared {
                 self.lock().client_speaks(now);
                 self.changed.notify_all();
             }
-            let delay = self.lock().delay;
-            line.push(
-                now.max(connection.established_at) + delay,
-                buffer[..count].to_vec(),
-            );
+            let (delay, is_deaf) = {
+                let state = self.lock();
+                (state.delay, state.is_deaf && way == Way::ToServer)
+            };
+            if !is_deaf {
+                line.push(
+                    now.max(connection.established_at) + delay,
+                    buffer[..count].to_vec(),
+                );
+            }
             if count == 0 {
                 return;
             }
