@@ -106,6 +106,7 @@ impl Host {
     fn wanted(&self) -> Wanted {
         Wanted {
             name: name(),
+            also: Vec::new(),
             prefix: Prefix::default(),
             ttl: self.plan.ttl,
             nonblock: self.plan.nonblock,
@@ -119,6 +120,7 @@ impl Host {
                 reason: String::new(),
                 queued: "2026-11-22T03:00:00Z".to_owned(),
                 held: None,
+                locks: Vec::new(),
                 lock_delay_ms: self.plan.lock_delay.as_millis() as u64,
             },
         }
@@ -127,7 +129,7 @@ impl Host {
     fn supervisor_plan(&self) -> Plan {
         Plan {
             program: "report".to_owned(),
-            lock_path: format!("{}{LOCK}", Prefix::default()),
+            lock_paths: vec![format!("{}{LOCK}", Prefix::default())],
             enclosing: Vec::new(),
             kill_after: self.plan.kill_after,
             wait: self.plan.wait,
