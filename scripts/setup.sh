@@ -28,6 +28,7 @@ zsh         zsh                 test
 dash        dash                test
 ksh         ksh                 test
 fish        fish                test
+elvish      elvish              test
 less        less                test
 vim         vim                 test
 strace      strace              test

@@ -5,7 +5,7 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 
 use crate::harness::etcd::{Etcd, free_port};
-use crate::harness::eventually::SOON;
+use crate::harness::eventually::{SOON, eventually};
 use crate::harness::leasehold::Run;
 use crate::harness::processes::{Moment, Process};
 use crate::harness::proxy::{Proxy, Way};
@@ -110,7 +110,16 @@ fn what_escapes_its_session_is_found_and_ended_with_the_run() {
         .spawn();
     let pid: i32 = running.expect_stdout("\n").trim().parse().expect("a pid");
     let escaped = Process::open(pid).expect("it lives");
-    assert!(running.processes().iter().any(|other| other.pid == pid));
+    // In the middle of its exec it shows no environment.
+    eventually("it is found", SOON, || {
+        let processes = running.processes();
+        let is_found = processes.iter().any(|other| other.pid == pid);
+        if is_found {
+            Ok(())
+        } else {
+            Err(format!("{processes:?}"))
+        }
+    });
     running.vanish();
     escaped.wait_dead(SOON);
 }

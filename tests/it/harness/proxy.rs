@@ -252,12 +252,14 @@ impl Shared {
         Ok(())
     }
 
-    /// Reads at once and writes later, so that a delay does not make the line narrower.
+    /// Reads at once and writes later, so that a delay does not make the line narrower. What the client says before it
+    /// could have been connected, it would have said so much later, at the same distances.
     fn pump(self: Arc<Self>, connection: Connection, way: Way, mut from: TcpStream, to: TcpStream) {
         let line = Arc::new(Line::default());
         let (shared, other_end) = (Arc::clone(&self), Arc::clone(&line));
         thread::spawn(move || shared.deliver(connection.number, way, &other_end, to));
         let mut buffer = [0; 64 * 1024];
+        let mut last_due_at = connection.established_at;
         loop {
             let count = from.read(&mut buffer).unwrap_or(0);
             let now = Moment::now();
@@ -269,11 +271,11 @@ impl Shared {
                 let state = self.lock();
                 (state.delay, state.is_deaf && way == Way::ToServer)
             };
+            let is_early = way == Way::ToServer && now < connection.established_at;
+            let connecting = if is_early { delay * 2 } else { Duration::ZERO };
+            last_due_at = last_due_at.max(now + connecting + delay);
             if !is_deaf {
-                line.push(
-                    now.max(connection.established_at) + delay,
-                    buffer[..count].to_vec(),
-                );
+                line.push(last_due_at, buffer[..count].to_vec());
             }
             if count == 0 {
                 return;
