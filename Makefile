@@ -3,6 +3,9 @@
 CARGO_TARGET_DIR ?= $(CURDIR)/target
 export CARGO_TARGET_DIR
 
+# What tests could not try (tests/it/harness/untested.rs).
+UNTESTED = $(CARGO_TARGET_DIR)/tmp/untested
+
 .PHONY: help setup build demo test lint simulate mutants bench bench-processes install
 
 help: ## say what can be made
@@ -23,14 +26,17 @@ demo: ## start a throw-away etcd and show two contenders for one lock
 lint: ## formatting, clippy and rustdoc without a warning
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
+	cargo check --locked --manifest-path fuzz/Cargo.toml --no-default-features
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items
 	@if cargo deny --version >/dev/null 2>&1; then \
 	    echo cargo deny; cargo deny --offline check bans licenses sources; \
 	else echo "cargo-deny is not installed: licences are not checked"; fi
 
 test: setup lint ## everything that has to pass: lint, then every test, against a real etcd
+	rm -f "$(UNTESTED)"
 	before="$$(git diff | cksum)" && cargo nextest run --locked --retries 0 && \
 	{ test "$$(git diff | cksum)" = "$$before" || { echo "the tests changed files that are checked in"; exit 1; }; }
+	@if [ -e "$(UNTESTED)" ]; then echo "Not tested on this machine:"; sort -u "$(UNTESTED)"; fi
 
 SIMULATION = cargo test --locked --profile simulation --bin leasehold -- --nocapture --exact
 

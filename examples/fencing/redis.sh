@@ -5,11 +5,16 @@
 # help when a failover loses the last writes: Redis then forgets the newest token too (WAIT and appendfsync
 # always make it rarer, not impossible).
 #
-#   redis.sh write VALUE    run it inside `leasehold run`; $REDIS_URL says where
+#   redis.sh write VALUE    run it inside `leasehold run`; $REDIS_HOST and $REDIS_PORT say where, redis-cli takes
+#                           the password from $REDISCLI_AUTH
 #   redis.sh read
 set -eu
 KEY=${KEY:-app:state}
-URL=${REDIS_URL:-redis://127.0.0.1:6379}
+
+# No password among the arguments, which anybody on this machine can read (ps): so no URL.
+redis() {
+    redis-cli -h "${REDIS_HOST:-127.0.0.1}" -p "${REDIS_PORT:-6379}" "$@"
+}
 
 # Lua counts in floating point: above 2^53 two tokens could look alike. So they are compared as text, the
 # shorter one first; neither has leading zeros.
@@ -24,12 +29,13 @@ return "OK"'
 case $1 in
     setup) ;;
     write)
-        answer=$(redis-cli -u "$URL" eval "$FENCED_SET" 1 "$KEY" "$LEASEHOLD_TOKEN" "$2")
+        # -x: the last argument comes from stdin.
+        answer=$(printf %s "$2" | redis -x eval "$FENCED_SET" 1 "$KEY" "$LEASEHOLD_TOKEN")
         case $answer in
             OK) ;;
             *STALE*) echo "$answer" >&2; exit 79 ;;
             *) echo "$answer" >&2; exit 1 ;;
         esac
         ;;
-    read) redis-cli -u "$URL" hget "$KEY" value ;;
+    read) redis hget "$KEY" value ;;
 esac

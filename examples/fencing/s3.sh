@@ -15,16 +15,21 @@ URL=${OBJECT:?the URL of the object, as https://BUCKET.s3.REGION.amazonaws.com/K
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 
+# Sends what is in the file $1. The secret goes through a pipe, since anybody on this machine can read arguments (ps).
+# S3 insists on the sum of what is sent, which older versions of curl do not add by themselves.
 request() {
-    curl -sS -D "$folder/headers" -w '%{http_code}' -H 'Content-Type: application/octet-stream' \
-        --aws-sigv4 "aws:amz:${AWS_REGION:-us-east-1}:s3" \
-        --user "$AWS_ACCESS_KEY_ID:$AWS_SECRET_ACCESS_KEY" "$@" "$URL"
+    sum=$(sha256sum <"$1")
+    shift
+    printf 'user = "%s:%s"\n' "$AWS_ACCESS_KEY_ID" "$AWS_SECRET_ACCESS_KEY" |
+        curl --config - -sS -D "$folder/headers" -w '%{http_code}' \
+            -H 'Content-Type: application/octet-stream' -H "x-amz-content-sha256: ${sum%% *}" \
+            --aws-sigv4 "aws:amz:${AWS_REGION:-us-east-1}:s3" "$@" "$URL"
 }
 
 # Leaves the content in $folder/content and the condition under which it may be replaced in $condition. There must
 # be one: curl leaves an empty header out, and the PUT would have no condition at all; a weak ETag never matches.
 get() {
-    case $(request -o "$folder/content") in
+    case $(request /dev/null -o "$folder/content") in
         200) etag=$(sed -n 's/\r$//; s/^etag: *//Ip' "$folder/headers") ;;
         404) condition='If-None-Match: *' && : >"$folder/content" && return ;;
         *) echo "$URL cannot be read" >&2 && exit 1 ;;
@@ -48,7 +53,7 @@ check() {
 put() {
     word=$(od -An -N8 -tx1 /dev/urandom | tr -d ' ')
     printf 'token %s %s\n%s\n' "$LEASEHOLD_TOKEN" "$word" "$1" >"$folder/new"
-    request -o "$folder/answer" -X PUT -H "$condition" --data-binary "@$folder/new"
+    request "$folder/new" -o "$folder/answer" -X PUT -H "$condition" --data-binary "@$folder/new"
 }
 
 write() {
@@ -66,7 +71,7 @@ write() {
 }
 
 case $1 in
-    setup) request -o /dev/null -X PUT --url "${URL%/*}" >/dev/null ;;
+    setup) URL=${URL%/*} && request /dev/null -o /dev/null -X PUT >/dev/null ;;
     write) write "$2" ;;
     read) get && sed 1d "$folder/content" ;;
 esac

@@ -1,4 +1,4 @@
-//! Keys below a lock can be anybody's: entries are told from the rest, and names and prefixes hold no surprises.
+//! See src/lock/properties.rs.
 #![no_main]
 
 #[path = "../../src/clock.rs"]
@@ -7,6 +7,9 @@ mod clock;
 #[path = "../../src/lock/mod.rs"]
 #[allow(dead_code)]
 mod lock;
+#[path = "../../src/lock/properties.rs"]
+#[allow(dead_code)]
+mod properties;
 #[allow(dead_code)]
 #[path = "."]
 mod process {
@@ -15,20 +18,5 @@ mod process {
 }
 
 use libfuzzer_sys::fuzz_target;
-use lock::key::Prefix;
-use lock::name::LockName;
 
-fuzz_target!(|input: (&str, &str, &[u8])| {
-    let (prefix, name, key) = input;
-    let Ok(prefix) = prefix.parse::<Prefix>() else {
-        return;
-    };
-    let Ok(name) = name.parse::<LockName>() else {
-        return;
-    };
-    let entries = prefix.entries(&name);
-    if let Some(id) = Prefix::last_segment(&entries, key) {
-        assert_eq!(format!("{entries}{id}").as_bytes(), key);
-        assert!(id.bytes().all(|byte| byte.is_ascii_hexdigit()));
-    }
-});
+fuzz_target!(|input: (&str, &str, &[u8])| properties::key(input.0, input.1, input.2));

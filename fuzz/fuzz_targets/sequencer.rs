@@ -1,4 +1,4 @@
-//! A sequencer comes from another host. Whatever it says, it is refused or read as it would be written.
+//! See src/lock/properties.rs.
 #![no_main]
 
 #[path = "../../src/clock.rs"]
@@ -7,6 +7,9 @@ mod clock;
 #[path = "../../src/lock/mod.rs"]
 #[allow(dead_code)]
 mod lock;
+#[path = "../../src/lock/properties.rs"]
+#[allow(dead_code)]
+mod properties;
 #[allow(dead_code)]
 #[path = "."]
 mod process {
@@ -15,16 +18,5 @@ mod process {
 }
 
 use libfuzzer_sys::fuzz_target;
-use lock::key::Prefix;
-use lock::sequencer::Sequencer;
 
-fuzz_target!(|text: &str| {
-    if let Ok(sequencer) = text.parse::<Sequencer>() {
-        assert!(!sequencer.names.is_empty());
-        let again: Sequencer = sequencer.to_string().parse().expect("it was one");
-        assert_eq!(again, sequencer);
-        for key in sequencer.keys(&Prefix::default()) {
-            assert!(key.starts_with("/leasehold/"));
-        }
-    }
-});
+fuzz_target!(|text: &str| properties::sequencer(text));

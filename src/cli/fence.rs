@@ -38,9 +38,10 @@ pub enum FenceCommand {
 }
 
 const CHECK_HELP: &str = "\
-Checking and then acting is not fencing: the lock can be lost between the two, and what was checked says
-nothing about the moment of the act. Use fence put, fence delete or fence run, or let the resource compare
-tokens (docs/fencing.md). A check is for giving up early, before work that would be refused anyway.
+Checking and then acting is not fencing: the lock can be lost between the two, and what was checked
+says nothing about the moment of the act. Use fence put, fence delete or fence run, or let the
+resource compare tokens (docs/fencing.md). A check is for giving up early, before work that would be
+refused anyway.
 
 Exit status:
   0        current: the lock was held with this token when the check was answered
@@ -50,28 +51,31 @@ Exit status:
 ";
 
 const WRITE_HELP: &str = "\
-One transaction in etcd, guarded by the create_revision of every key of the lock: a holder that lost the lock
-cannot write, not even before its successor did.
+One transaction in etcd, guarded by the create_revision of every key of the lock: a holder that lost
+the lock cannot write, not even before its successor did.
 
 Exit status:
   0        done
   79       stale: nothing was done
-  64       the sequencer cannot be used, is of another cluster, or the value is too large: nothing was done
-  69       etcd cannot be reached or refuses; the message says whether nothing was done or whether that is not
-           known. Give the same command again: it takes effect only while the token is current
+  64       the sequencer cannot be used, is of another cluster, or the value is too large: nothing was
+           done
+  69       etcd cannot be reached or refuses; the message says whether nothing was done or whether that
+           is not known. Give the same command again: it takes effect only while the token is current
   77       authentication or permission refused: nothing was done
 ";
 
 const RUN_HELP: &str = "\
-FILE remembers the newest token that it has seen, and survives a crash and a power cut. Of the commands that
-run with one FILE, one runs at a time, none older than another that has run. Needs no etcd and no settings.
+FILE remembers the newest token that it has seen, and survives a crash and a power cut. Of the
+commands that run with one FILE, one runs at a time, none older than another that has run. Needs no
+etcd and no settings.
 
 Exit status:
   COMMAND's own
   79       stale: FILE has seen a newer token; or stopped for a newer one (--preempt)
   75       another COMMAND runs under FILE, and -n or -w has run out
-  64       the token cannot be used, or is of another cluster than FILE
-  78       FILE cannot be used: it says how to mend it
+  64       the token cannot be used, or is of another cluster than FILE, or this runs under FILE
+           already
+  78       FILE, FILE.lock or FILE.new cannot be used: the message says how to mend it
   126, 127 COMMAND cannot be executed, was not found
 ";
 

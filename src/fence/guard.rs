@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::clock::Instant;
 use crate::outcome::Outcome;
+use crate::process::preemption::Request;
 use crate::supervisor::Event;
 
 /// How soon processes that outlive the command, or a kill, are named, and how often they are named again.
@@ -17,7 +18,7 @@ pub enum Happening {
     /// To the processes.
     Process(Event),
     /// A newer token wants to run: `--preempt`.
-    Preempted,
+    Preempted(Request),
     /// Time has passed.
     Tick,
 }
@@ -97,7 +98,7 @@ impl Guard {
     pub fn handle(&mut self, now: Instant, happening: Happening) -> Option<Deed> {
         match happening {
             Happening::Process(event) => self.on_process(now, event),
-            Happening::Preempted => self.on_preempted(now),
+            Happening::Preempted(request) => self.on_preempted(now, request),
             Happening::Tick => self.on_tick(now),
         }
     }
@@ -144,21 +145,20 @@ impl Guard {
         }
     }
 
-    fn on_preempted(&mut self, now: Instant) -> Option<Deed> {
-        match &self.phase {
-            Phase::Preparing => self.finish(Outcome::Preempted),
-            Phase::Running => self.stop(now, Outcome::Preempted),
+    fn on_preempted(&mut self, now: Instant, request: Request) -> Option<Deed> {
+        let outcome = match &self.phase {
+            Phase::Preparing => return self.finish(Outcome::Preempted),
+            Phase::Running => Outcome::Preempted,
             // The command itself came to its end before.
-            Phase::Draining { outcome, .. } => {
-                let outcome = outcome.clone();
-                self.stop(now, outcome)
-            }
-            // Asked a second time: no more grace.
-            Phase::Stopping { outcome, .. } => {
-                let outcome = outcome.clone();
-                self.kill(now, outcome)
-            }
-            Phase::Killing { .. } | Phase::Done => None,
+            Phase::Draining { outcome, .. } => outcome.clone(),
+            // It has its time, whoever else asks for the same.
+            Phase::Stopping { .. } if request == Request::Stop => return None,
+            Phase::Stopping { outcome, .. } => outcome.clone(),
+            Phase::Killing { .. } | Phase::Done => return None,
+        };
+        match request {
+            Request::Stop => self.stop(now, outcome),
+            Request::Kill => self.kill(now, outcome),
         }
     }
 
@@ -242,7 +242,7 @@ mod tests {
     #[test]
     fn a_newer_token_stops_it_with_term_then_kill() {
         let mut guard = running();
-        let stopped = guard.handle(NOW, Happening::Preempted);
+        let stopped = guard.handle(NOW, Happening::Preempted(Request::Stop));
         assert_eq!(stopped, Some(Deed::Stop));
         assert_eq!(guard.next_deadline(), Some(NOW + GRACE));
         assert_eq!(guard.handle(NOW, Happening::Tick), None);
@@ -252,18 +252,22 @@ mod tests {
     }
 
     #[test]
-    fn one_that_is_asked_twice_is_killed_at_once() {
+    fn a_second_one_who_asks_takes_no_grace_away_and_one_who_asks_for_the_kill_does() {
         let mut guard = running();
-        let deeds = [(); 3].map(|()| guard.handle(NOW, Happening::Preempted));
-        assert_eq!(deeds, [Some(Deed::Stop), Some(Deed::Kill), None]);
+        let requests = [Request::Stop, Request::Stop, Request::Kill, Request::Kill];
+        let later = NOW + Duration::from_secs(1);
+        let deeds = requests.map(|request| guard.handle(later, Happening::Preempted(request)));
+        assert_eq!(deeds, [Some(Deed::Stop), None, Some(Deed::Kill), None]);
         assert_eq!(over(&mut guard), Some(Outcome::Preempted));
+        let killed = running().handle(NOW, Happening::Preempted(Request::Kill));
+        assert_eq!(killed, Some(Deed::Kill), "the first request was lost");
     }
 
     #[test]
     fn one_that_had_ended_before_keeps_its_own_status() {
         let mut guard = running();
         process(&mut guard, Event::Ended(Ended::Exited(0)));
-        let stopped = guard.handle(NOW, Happening::Preempted);
+        let stopped = guard.handle(NOW, Happening::Preempted(Request::Stop));
         assert_eq!(stopped, Some(Deed::Stop));
         let ended = Outcome::Command(Ended::Exited(0));
         assert_eq!(over(&mut guard), Some(ended));
@@ -272,7 +276,7 @@ mod tests {
     #[test]
     fn before_the_command_begins_everything_ends_the_run() {
         let cases = [
-            (Happening::Preempted, Outcome::Preempted),
+            (Happening::Preempted(Request::Stop), Outcome::Preempted),
             (
                 Happening::Process(Event::Signal(15)),
                 Outcome::Interrupted(15),

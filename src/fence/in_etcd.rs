@@ -25,7 +25,7 @@ pub fn check(args: &CheckArgs, inherited: &Inherited) -> Ending {
     let checked =
         Fence::resolve(args.sequencer.as_deref(), &args.connection, inherited).map(|fence| {
             let checking = fence::check(&fence.connection, &fence.claim, fence.give_up_at());
-            fence.outcome(block_on(checking), None)
+            fence.outcome(block_on(checking), None, "checked")
         });
     end(checked, args.quiet)
 }
@@ -136,10 +136,15 @@ impl Fence {
     fn write(&self, key: &[u8], write: Write<'_>) -> Option<Outcome> {
         let give_up_at = self.give_up_at();
         let writing = fence::write(&self.connection, &self.claim, key, write, give_up_at);
-        self.outcome(block_on(writing), Some(key))
+        let done = match write {
+            Write::Put(_) => "written",
+            Write::Delete => "deleted",
+        };
+        self.outcome(block_on(writing), Some(key), done)
     }
 
-    fn outcome(&self, fenced: Fenced, key: Option<&[u8]>) -> Option<Outcome> {
+    /// `done`: what was to be done to the key, as a participle.
+    fn outcome(&self, fenced: Fenced, key: Option<&[u8]>, done: &str) -> Option<Outcome> {
         let Sequencer {
             token,
             cluster,
@@ -148,7 +153,7 @@ impl Fence {
         } = &self.sequencer;
         let names = joined(names);
         let nothing = key.map_or_else(String::new, |key| {
-            format!("; {} was not written", shown(key))
+            format!("; {} was not {done}", shown(key))
         });
         Some(match fenced {
             Fenced::Done => return None,
@@ -167,7 +172,7 @@ impl Fence {
                 }
             }
             Fenced::Unknown(trouble) => Outcome::Unknown(format!(
-                "{names}: whether {} was written is not known: {}; give the same command again, it takes effect only while token {token} is current",
+                "{names}: whether {} was {done} is not known: {}; give the same command again, it takes effect only while token {token} is current",
                 key.map_or_else(String::new, shown),
                 trouble.detail
             )),

@@ -93,8 +93,9 @@ impl Job {
 
     /// Waits for the right to run, and notes the token.
     fn admitted(&self) -> Result<RunLock, Outcome> {
-        let mut preemption = Preemption::new(self.seen.token, self.kill_after);
-        let mut told = None;
+        let lock_path = self.file.lock_path();
+        let mut preemption = Preemption::new(self.seen.token, self.kill_after, &lock_path);
+        let (mut told, mut told_obstacle) = (None, None);
         loop {
             // A stale one need not wait to be told so.
             self.compare()?;
@@ -106,38 +107,47 @@ impl Job {
             let named = self.file.runner();
             let named = named.filter(|(runner, _)| runner.guards.are_there());
             let runner = named.map(|(runner, _)| runner);
+            if let Some(runner) = runner
+                && runner.guards.are_around_us()
+            {
+                return Err(Outcome::Usage(nested(&self.file.shown(), runner)));
+            }
             if self.give_up_at.is_some_and(|at| at <= now) {
                 return Err(busy(runner, preemption.obstacle()));
             }
+            if self.preempt {
+                preemption.go_on(now, named);
+            }
+            let obstacle = preemption.obstacle().map(str::to_owned);
             if told != Some(runner) && !self.quiet {
-                ui::complain(&waiting(&self.file.shown(), runner, self.preempt));
+                let stops = self.preempt && runner.is_some_and(|one| preemption.is_older(one));
+                ui::complain(&waiting(&self.file.shown(), runner, stops));
             }
-            told = Some(runner);
-            if self.preempt
-                && let Some((runner, lock)) = named
+            if let Some(why) = &obstacle
+                && told_obstacle != obstacle
+                && !self.quiet
             {
-                preemption.go_on(now, runner, lock);
+                ui::complain(&format!("{}: {why}; waiting for it", self.file.shown()));
             }
+            (told, told_obstacle) = (Some(runner), obstacle);
             pause(LOOK_EVERY);
         }
     }
 
     /// Notes the token, now that nobody else can.
     fn note(&self, right: &RunLock) -> Result<(), Outcome> {
-        let noted = match self.compare()? {
-            // Whoever noted it may have been killed before it was on the disk.
-            Step::Same => self.file.settle(right),
-            _ => self.file.raise(right, self.seen),
-        };
-        noted.map_err(Outcome::Configuration)
+        self.compare()?;
+        self.file
+            .raise(right, self.seen)
+            .map_err(Outcome::Configuration)
     }
 
     /// Whether what FILE has seen lets us run.
-    fn compare(&self) -> Result<Step, Outcome> {
+    fn compare(&self) -> Result<(), Outcome> {
         let state = self.file.read().map_err(Outcome::Configuration)?;
         let (token, file) = (self.seen.token, self.file.shown());
         match Seen::step(state, self.seen) {
-            step @ (Step::Same | Step::Raise) => Ok(step),
+            Step::Same | Step::Raise => Ok(()),
             Step::Stale(newer) => Err(Outcome::Stale(format!(
                 "{file}: token {token} is stale: token {newer} has been seen; the command was not run"
             ))),
@@ -214,7 +224,7 @@ impl Job {
             let happening = tokio::select! {
                 biased;
                 event = manager.next() => Happening::Process(event),
-                () = requests.next() => Happening::Preempted,
+                request = requests.next() => Happening::Preempted(request),
                 () = timer.reached(deadline) => Happening::Tick,
             };
             match guard.handle(clock::now(), happening) {
@@ -266,8 +276,16 @@ impl Job {
     }
 }
 
-fn waiting(file: &str, runner: Option<Runner>, preempt: bool) -> String {
-    let what = if preempt { "stopping" } else { "waiting for" };
+fn nested(file: &str, runner: Runner) -> String {
+    format!(
+        "{file}: this runs under {file} already, with token {} (pid {}), and would wait for itself for ever; the command was not run. Leave out the inner fence run",
+        runner.token,
+        runner.guards.front_pid()
+    )
+}
+
+fn waiting(file: &str, runner: Option<Runner>, stops: bool) -> String {
+    let what = if stops { "stopping" } else { "waiting for" };
     match runner {
         Some(runner) => format!(
             "{file}: {what} the command that runs with token {} (pid {})",

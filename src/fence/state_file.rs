@@ -5,6 +5,8 @@
 //!   COMMAND begins.
 //! - FILE.lock is locked (flock(2)) by whoever runs, and never replaced or removed. Every process of a run, the
 //!   command's included, holds it open, so that the kernel gives it back when the last of them is dead.
+//!
+//! Nothing of the user's is overwritten: a FILE, FILE.new or FILE.lock that does not begin as ours do is refused.
 
 use std::fs::{self, File, Metadata, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
@@ -15,10 +17,13 @@ use std::path::{Path, PathBuf};
 use nix::unistd::geteuid;
 
 use crate::config::inherited::shell_word;
-use crate::lock::ratchet::{LINE_BYTES_MAX, Seen};
+use crate::lock::ratchet::{LINE_BEGINNING, LINE_BYTES_MAX, Seen};
 use crate::lock::token::Token;
 use crate::process::preemption::{Guards, LockFile};
 use crate::ui::system_error;
+
+/// What FILE.lock begins with, once somebody has run; the runner follows.
+const LOCK_BEGINNING: &str = "leasehold-lock 1 ";
 
 /// FILE and what is beside it. Errors are sentences for the user.
 #[derive(Clone, Debug)]
@@ -102,7 +107,7 @@ impl StateFile {
 
     /// The right to run, if nobody has it.
     pub fn try_lock(&self) -> Result<Option<RunLock>, String> {
-        let path = self.beside("lock");
+        let path = self.lock_path();
         loop {
             let file = OpenOptions::new()
                 .read(true)
@@ -113,6 +118,11 @@ impl StateFile {
                 .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
                 .open(&path)
                 .map_err(|error| self.trouble(&path, "cannot be locked", &error))?;
+            match is_ours(&file, LOCK_BEGINNING) {
+                Ok(true) => {}
+                Ok(false) => return Err(foreign(&path)),
+                Err(error) => return Err(self.trouble(&path, "cannot be locked", &error)),
+            }
             self.give_to_owner(&file)
                 .map_err(|error| self.trouble(&path, "cannot be locked", &error))?;
             match file.try_lock() {
@@ -132,10 +142,11 @@ impl StateFile {
     /// Who runs, as the file of the lock says, and which file that is.
     pub fn runner(&self) -> Option<(Runner, LockFile)> {
         let mut text = String::new();
-        let file = File::open(self.beside("lock")).ok()?;
+        let file = File::open(self.lock_path()).ok()?;
         let lock = LockFile::from(&file.metadata().ok()?);
         file.take(128).read_to_string(&mut text).ok()?;
-        let (token, guards) = text.strip_suffix('\n')?.split_once(' ')?;
+        let line = text.strip_suffix('\n')?.strip_prefix(LOCK_BEGINNING)?;
+        let (token, guards) = line.split_once(' ')?;
         let runner = Runner {
             token: token.parse().ok()?,
             guards: guards.parse().ok()?,
@@ -144,13 +155,15 @@ impl StateFile {
     }
 
     /// Remembers a token, durably, before it returns. Only whoever has the right to run may do it.
+    ///
+    /// Also one that is remembered already is written anew: whoever wrote it may have been killed before it was on
+    /// the disk, and once fsync(2) has failed, a second one proves nothing (the kernel has given the pages up).
     pub fn raise(&self, _right: &RunLock, seen: Seen) -> Result<(), String> {
         let path = self.beside("new");
         let failed = |error| self.trouble(&self.path, "cannot be written", &error);
         let kept = fs::metadata(&self.path).ok();
         self.check_owner(kept.as_ref())?;
-        // What a crash left behind is somebody's only if it is no file of ours: then opening fails.
-        let _ = fs::remove_file(&path);
+        self.remove_leftover(&path)?;
         let written = OpenOptions::new()
             .write(true)
             .create_new(true)
@@ -164,25 +177,37 @@ impl StateFile {
                 file.write_all(seen.to_line().as_bytes())?;
                 file.sync_all()
             });
-        if let Err(error) = written {
+        if let Err(error) = written.and_then(|()| fs::rename(&path, &self.path)) {
             let _ = fs::remove_file(&path);
             return Err(failed(error));
         }
-        fs::rename(&path, &self.path).map_err(failed)?;
         self.sync_folder().map_err(failed)
     }
 
-    /// Sees to it that what is remembered is on the disk.
-    pub fn settle(&self, _right: &RunLock) -> Result<(), String> {
-        let failed = |error| self.trouble(&self.path, "cannot be written", &error);
-        File::open(&self.path)
-            .and_then(|file| file.sync_all())
-            .map_err(failed)?;
-        self.sync_folder().map_err(failed)
+    /// Removes what a crash left of an earlier FILE.new, and nothing else.
+    fn remove_leftover(&self, path: &Path) -> Result<(), String> {
+        let opened = OpenOptions::new()
+            .read(true)
+            .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
+            .open(path);
+        match opened.and_then(|file| is_ours(&file, LINE_BEGINNING)) {
+            Ok(true) => fs::remove_file(path)
+                .map_err(|error| self.trouble(path, "cannot be removed", &error)),
+            Ok(false) => Err(foreign(path)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            // A link.
+            Err(error) if error.raw_os_error() == Some(libc::ELOOP) => Err(foreign(path)),
+            Err(error) => Err(self.trouble(path, "cannot be read", &error)),
+        }
     }
 
     fn sync_folder(&self) -> io::Result<()> {
         File::open(&self.folder)?.sync_all()
+    }
+
+    /// The file of the lock.
+    pub fn lock_path(&self) -> PathBuf {
+        self.beside("lock")
     }
 
     fn beside(&self, ending: &str) -> PathBuf {
@@ -236,7 +261,7 @@ impl RunLock {
     /// Says who runs, for others who want to. Nothing depends on it but `--preempt`.
     pub fn sign(&self, runner: Runner) {
         let Runner { token, guards } = runner;
-        let line = format!("{token} {guards}\n");
+        let line = format!("{LOCK_BEGINNING}{token} {guards}\n");
         // A torn one is none: it ends with a newline, and is as long as it says.
         let _ = self.file.set_len(0);
         let _ = self.file.write_all_at(line.as_bytes(), 0);
@@ -255,6 +280,26 @@ impl RunLock {
         // A released lock is never the last thing a process does: what is left of it is a descriptor.
         let _ = self.file.unlock();
     }
+}
+
+/// Whether a file has what we write or, after a crash, the beginning of it.
+fn is_ours(file: &File, beginning: &str) -> io::Result<bool> {
+    if !file.metadata()?.is_file() {
+        return Ok(false);
+    }
+    let mut text = Vec::new();
+    // One byte more shows that it is none of ours.
+    file.take(LINE_BYTES_MAX as u64 + 1)
+        .read_to_end(&mut text)?;
+    let begins = text.starts_with(beginning.as_bytes()) || beginning.as_bytes().starts_with(&text);
+    Ok(begins && text.len() <= LINE_BYTES_MAX)
+}
+
+fn foreign(path: &Path) -> String {
+    let path = path.display();
+    format!(
+        "{path} is no file of leasehold fence, which would overwrite it: name another FILE with --state, or move {path} away. Nothing was run"
+    )
 }
 
 fn is_at(file: &File, path: &Path) -> bool {

@@ -19,3 +19,6 @@ pub mod token;
 pub mod sequencer;
 // What a resource that is a machine or a folder remembers of them.
 pub mod ratchet;
+// What has to hold whatever is parsed here.
+#[cfg(test)]
+mod properties;

@@ -12,6 +12,9 @@ use crate::lock::token::{ClusterId, Token};
 /// What every line begins with.
 const MAGIC: &str = "leasehold-fence";
 
+/// The same with what separates it from the rest: what is cut shorter may be ours, what differs is not.
+pub const LINE_BEGINNING: &str = "leasehold-fence ";
+
 /// The version that this program writes and reads.
 const VERSION: &str = "1";
 

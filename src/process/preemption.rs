@@ -16,7 +16,7 @@ use std::os::unix::fs::MetadataExt;
 use std::str::FromStr;
 
 use crate::process::readiness::Readiness;
-use crate::process::signals::{REQUEST, Signals};
+use crate::process::signals::{REQUEST_KILL, REQUEST_STOP, Signals};
 use crate::process::tree::{self, Process};
 
 /// A process that is not mixed up with a later one of the same pid.
@@ -117,12 +117,28 @@ impl Guards {
         self.front.pid
     }
 
-    /// Asks the manager to stop its tree and to end.
+    /// Whether this process is in the tree that they guard.
+    pub fn are_around_us(&self) -> bool {
+        let mut pid = std::process::id() as i32;
+        while let Some(process) = Process::read(pid) {
+            if self.front.is(&process) || self.manager.is(&process) {
+                return true;
+            }
+            pid = process.parent;
+        }
+        false
+    }
+
+    /// Asks the manager to end: to stop its tree, or to kill it.
     ///
     /// # Errors
     /// When it is gone, or we may not.
-    pub fn ask(&self, lock: LockFile) -> io::Result<()> {
-        self.manager.signal(REQUEST as i32, lock)
+    pub fn ask(&self, request: Request, lock: LockFile) -> io::Result<()> {
+        let signal = match request {
+            Request::Stop => REQUEST_STOP,
+            Request::Kill => REQUEST_KILL,
+        };
+        self.manager.signal(signal as i32, lock)
     }
 
     /// Kills the manager: front and witness kill the tree for it.
@@ -168,9 +184,13 @@ impl Identity {
         Some(Self { pid, started })
     }
 
-    /// The process, if it is still that one.
+    /// The process, if it is still that one. A dead one holds nothing, although somebody has not reaped it yet.
     fn find(self) -> Option<Process> {
-        Process::read(self.pid).filter(|process| process.started == self.started)
+        Process::read(self.pid).filter(|process| self.is(process) && !process.is_dead())
+    }
+
+    const fn is(self, process: &Process) -> bool {
+        self.pid == process.pid && self.started == process.started
     }
 
     /// The same, if it holds the lock's file open.
@@ -197,6 +217,16 @@ impl Identity {
     }
 }
 
+/// What a manager is asked by another leasehold. Two kinds, since several may ask at a time, and the second one that
+/// says "stop" is not the first one's "kill".
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// TERM, and KILL after a while.
+    Stop,
+    /// KILL: the one who asks has given it its time.
+    Kill,
+}
+
 /// What a manager is asked by other leaseholds.
 pub struct Requests {
     signals: Signals,
@@ -215,9 +245,13 @@ impl Requests {
     }
 
     /// Waits for a request. Cancel safe.
-    pub async fn next(&self) {
-        // An error means that the reactor is gone: then nothing waits any more either.
-        let _ = self.readiness.read(|_| self.signals.next()).await;
+    pub async fn next(&self) -> Request {
+        let arrived = self.readiness.read(|_| self.signals.next()).await;
+        match arrived {
+            Ok(arrived) if arrived.signal == REQUEST_KILL as i32 => Request::Kill,
+            // An error means that the reactor is gone: then nothing waits any more either.
+            _ => Request::Stop,
+        }
     }
 }
 

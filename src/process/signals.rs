@@ -12,8 +12,10 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use crate::outcome::Ending;
 
-/// Asks a manager to end its run. Whoever stops a service signals every process of it, but not with this one.
-pub const REQUEST: Signal = Signal::SIGUSR1;
+/// Ask a manager to end its run: to stop its tree, and to kill it. Whoever stops a service signals every process of
+/// it, but not with these.
+pub const REQUEST_STOP: Signal = Signal::SIGUSR1;
+pub const REQUEST_KILL: Signal = Signal::SIGUSR2;
 
 /// Every signal that can be caught.
 pub fn all() -> impl Iterator<Item = i32> {
@@ -92,10 +94,11 @@ impl Signals {
         Self::of(&set)
     }
 
-    /// Reads only the signal by which another leasehold asks a manager to end its run.
+    /// Reads only the signals by which another leasehold asks a manager to end its run.
     pub fn requests() -> io::Result<Self> {
         let mut set = SigSet::empty();
-        set.add(REQUEST);
+        set.add(REQUEST_STOP);
+        set.add(REQUEST_KILL);
         Self::of(&set)
     }
 

@@ -13,6 +13,7 @@ use crate::harness::pty::Terminal;
 use crate::harness::shell::{
     Shell, all, in_every_shell, installed, is_in_foreground, sleeper, the_commands, typed,
 };
+use crate::harness::untested;
 
 /// Not in libc: asm-generic/ioctls.h.
 const TIOCVHANGUP: libc::c_ulong = 0x5437;
@@ -20,7 +21,7 @@ const TIOCVHANGUP: libc::c_ulong = 0x5437;
 #[test]
 fn a_pager_behind_it_has_the_terminal() {
     if !installed("less") {
-        eprintln!("less is not installed: not tried");
+        untested::missing("less");
         return;
     }
     let etcd = Etcd::start();
@@ -45,7 +46,7 @@ fn a_pager_behind_it_has_the_terminal() {
 #[test]
 fn an_editor_edits() {
     if !installed("vim") {
-        eprintln!("vim is not installed: not tried");
+        untested::missing("vim");
         return;
     }
     let etcd = Etcd::start();
@@ -183,7 +184,7 @@ fn without_a_shell_ctrl_z_does_nothing_since_nobody_could_continue() {
 #[test]
 fn a_terminal_that_hangs_up_on_a_run_without_a_shell_ends_it() {
     if !is_root() {
-        eprintln!("not root: no terminal can be made to hang up, not tried");
+        untested::not_allowed("only root can make a terminal hang up");
         return;
     }
     let etcd = Etcd::start();

@@ -87,7 +87,7 @@ fn text_of(output: Output) -> String {
 fn is_installed(shell: &str) -> bool {
     let found = Command::new(shell).arg("-c").arg("exit 0").output().is_ok();
     if !found {
-        eprintln!("{shell} is not installed: nothing is tested");
+        crate::harness::untested::not_allowed(&format!("{shell} is not installed"));
     }
     found
 }

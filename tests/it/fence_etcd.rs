@@ -3,24 +3,19 @@
 
 use std::time::Duration;
 
-use crate::harness::etcd::{Etcd, free_port};
-use crate::harness::eventually::{SOON, eventually};
+use crate::harness::etcd::Etcd;
 use crate::harness::leasehold::{Run, Running};
-use crate::harness::proxy::Proxy;
 use crate::harness::store::{Store, Stored};
 
-/// Enough to break a connection between etcd's answer and its arrival.
-const DELAY: Duration = Duration::from_millis(400);
-
 /// A holder, and what it was told of its lock.
-struct Held {
-    etcd: Etcd,
-    holder: Running,
-    sequencer: String,
+pub(crate) struct Held {
+    pub(crate) etcd: Etcd,
+    pub(crate) holder: Running,
+    pub(crate) sequencer: String,
 }
 
 impl Held {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let etcd = Etcd::start();
         let (holder, sequencer) = hold(&etcd);
         Self {
@@ -31,18 +26,18 @@ impl Held {
     }
 
     /// `leasehold fence` from outside, with the holder's sequencer.
-    fn put(&self, key: &str, value: &str) -> Run {
+    pub(crate) fn put(&self, key: &str, value: &str) -> Run {
         let sequencer = &self.sequencer;
         self.etcd
             .leasehold(["fence", "put", "--sequencer", sequencer, key, value])
     }
 
-    fn value(&self, key: &str) -> Option<Stored> {
+    pub(crate) fn value(&self, key: &str) -> Option<Stored> {
         value(&self.etcd.store(), key)
     }
 }
 
-fn hold(etcd: &Etcd) -> (Running, String) {
+pub(crate) fn hold(etcd: &Etcd) -> (Running, String) {
     let holder = etcd
         .run("job")
         .shell("echo $LEASEHOLD_SEQUENCER; cat")
@@ -51,7 +46,7 @@ fn hold(etcd: &Etcd) -> (Running, String) {
     (holder, stdout.trim().to_owned())
 }
 
-fn value(store: &Store, key: &str) -> Option<Stored> {
+pub(crate) fn value(store: &Store, key: &str) -> Option<Stored> {
     store.keys(key).pop()
 }
 
@@ -78,6 +73,108 @@ fn inside_the_command_nothing_has_to_be_said() {
         ("app/e", b"-q"),
     ] {
         assert_eq!(value(&store, key).expect(key).value, bytes, "{key}");
+    }
+}
+
+#[test]
+fn any_bytes_are_written_as_they_are_from_stdin_a_file_and_an_argument() {
+    let held = Held::start();
+    let every: Vec<u8> = (0..=255).cycle().take(70_000).collect();
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("value");
+    std::fs::write(&path, &every).expect("written");
+    let path = path.to_str().expect("readable");
+    let put = ["fence", "put", "--sequencer", &held.sequencer];
+    let put = |more: &[&str]| held.etcd.leasehold(put).all_arguments(more);
+    let from_stdin = put(&["app/stdin"]).input(every.clone());
+    from_stdin.output().assert_status(0).assert_silent();
+    put(&["app/file", "--file", path]).output().assert_status(0);
+    put(&["app/empty", ""]).output().assert_status(0);
+    let binary = crate::harness::leasehold::binary();
+    let script = format!(
+        "{binary} fence put --sequencer {} app/argument \"$(printf '\\001\\377\\n\\200x')\"",
+        held.sequencer
+    );
+    let argument = Run::program("/bin/sh").arguments(["-c", &script]);
+    argument
+        .variable("LEASEHOLD_ENDPOINTS", &held.etcd.endpoints())
+        .output()
+        .assert_status(0);
+    for (key, bytes) in [
+        ("app/stdin", &every[..]),
+        ("app/file", &every),
+        ("app/empty", b""),
+        ("app/argument", b"\x01\xff\n\x80x"),
+    ] {
+        assert!(held.value(key).expect(key).value == bytes, "{key}");
+    }
+}
+
+#[test]
+fn a_holder_of_two_locks_writes_only_while_it_has_both() {
+    let etcd = Etcd::start();
+    let store = etcd.store();
+    let lease = store.grant(Duration::from_secs(60));
+    let keys = ["a", "b/c"].map(|name| format!("/leasehold/{name}/{lease:x}"));
+    let [first, second] = [&*keys[0], &*keys[1]];
+    let token = store.put_together([first, second], lease);
+    let cluster = store.cluster();
+    let sequencer = format!("1:{cluster:x}:exclusive:{token}:{lease:x}:a,b/c");
+    let check = || etcd.leasehold(["fence", "check", &sequencer]).output();
+    let put = |value: &str| {
+        let put = ["fence", "put", "--sequencer", &sequencer, "app/a", value];
+        etcd.leasehold(put).output()
+    };
+    check().assert_status(0).assert_silent();
+    put("both").assert_status(0);
+    for lost in [first, second] {
+        // Gone, and come back as somebody else's.
+        store.delete(lost);
+        for _ in 0..2 {
+            check()
+                .assert_status(79)
+                .assert_stderr_has(["a,b/c: token", "is stale"]);
+            put("late").assert_status(79);
+            let delete = ["fence", "delete", "--sequencer", &sequencer, "app/a"];
+            etcd.leasehold(delete).output().assert_status(79);
+            store.put_leased(lost, "", lease);
+        }
+    }
+    let kept = value(&store, "app/a").expect("there");
+    assert_eq!((&kept.value[..], kept.version), (&b"both"[..], 1));
+}
+
+#[test]
+fn a_token_of_a_lock_that_others_hold_as_well_is_one_while_its_holder_is() {
+    let etcd = Etcd::start();
+    let folder = tempfile::tempdir().expect("a folder");
+    let state = folder.path().join("state");
+    for (options, mode) in [(&["-s"][..], "shared"), (&["--slots", "2"], "slots")] {
+        let [first, second] = [(); 2].map(|()| {
+            let run = etcd.run("job").all_arguments(options);
+            let holder = run.shell("echo $LEASEHOLD_SEQUENCER; cat").spawn();
+            let sequencer = holder.expect_stdout(":job\n").trim().to_owned();
+            assert!(sequencer.contains(&format!(":{mode}:")), "{sequencer}");
+            (holder, sequencer)
+        });
+        let put = |sequencer: &str| {
+            let put = ["fence", "put", "--sequencer", sequencer, "app/a", mode];
+            etcd.leasehold(put).output()
+        };
+        put(&second.1).assert_status(0);
+        put(&first.1).assert_status(0);
+        second.0.wait().assert_status(0);
+        put(&second.1).assert_status(79);
+        put(&first.1).assert_status(0);
+        // It orders nothing, so no file can remember it.
+        etcd.leasehold(["fence", "run", "--state"])
+            .all_arguments(&[state.to_str().expect("readable"), "--token", &first.1])
+            .shell("echo ran")
+            .output()
+            .assert_status(64)
+            .assert_stdout("")
+            .assert_stderr_has([&format!("mode {mode} orders nothing")]);
+        first.0.wait().assert_status(0);
     }
 }
 
@@ -278,104 +375,6 @@ fn an_etcd_that_is_not_there_is_69_and_nothing_was_written() {
         .assert_stderr_has(["cannot connect", "app/a was not written"]);
     let check = ["fence", "check", "--connect-timeout", "1", &held.sequencer];
     held.etcd.leasehold(check).output().assert_status(69);
-}
-
-/// A write whose reply is on its way when the connection breaks.
-fn write_and_lose_the_reply(held: &Held, proxy: &Proxy, patience: &str) -> Running {
-    proxy.delay(DELAY);
-    let sequencer = &held.sequencer;
-    let writing = Run::new(&proxy.endpoint())
-        .arguments(["fence", "put", "--sequencer", sequencer, "app/a", "mine"])
-        .arguments(["--connect-timeout", patience])
-        .spawn();
-    let store = held.etcd.store();
-    eventually("the value is in etcd", SOON, || {
-        value(&store, "app/a").ok_or("not yet")
-    });
-    proxy.cut();
-    proxy.delay(Duration::ZERO);
-    writing
-}
-
-fn proxied(held: &mut Held) -> Proxy {
-    Proxy::start(free_port(), held.etcd.only().address()).expect("listens")
-}
-
-#[test]
-fn a_lost_reply_is_looked_up_and_the_value_is_written_once() {
-    let mut held = Held::start();
-    let proxy = proxied(&mut held);
-    let writing = write_and_lose_the_reply(&held, &proxy, "20");
-    proxy.mend();
-    writing.wait().assert_status(0).assert_silent();
-    assert_eq!(held.value("app/a").expect("there").version, 1, "once");
-}
-
-#[test]
-fn a_lost_reply_is_looked_up_also_when_a_successor_has_written_since() {
-    let mut held = Held::start();
-    let proxy = proxied(&mut held);
-    let writing = write_and_lose_the_reply(&held, &proxy, "30");
-    let Held { etcd, holder, .. } = held;
-    holder.wait().assert_status(0);
-    let (_next, sequencer) = hold(&etcd);
-    let put = ["fence", "put", "--sequencer", &sequencer, "app/a", "next"];
-    etcd.leasehold(put).output().assert_status(0);
-    proxy.mend();
-    writing.wait().assert_status(0);
-    let kept = value(&etcd.store(), "app/a").expect("there");
-    assert_eq!((&kept.value[..], kept.version), (&b"next"[..], 2));
-}
-
-/// A holder's put of "same" whose request is lost on its way, at its `nth` conversation with etcd; meanwhile the
-/// lock changes hands and the successor puts "same" as well.
-fn write_what_the_successor_writes(nth: usize) {
-    let mut held = Held::start();
-    held.put("app/a", "before").output().assert_status(0);
-    let proxy = proxied(&mut held);
-    proxy.delay(DELAY);
-    let sequencer = &held.sequencer;
-    let writing = Run::new(&proxy.endpoint())
-        .arguments(["fence", "put", "--sequencer", sequencer, "app/a", "same"])
-        .arguments(["--connect-timeout", "20"])
-        .spawn();
-    for _ in 0..nth {
-        proxy.wait_for_quiet_after_next_burst(SOON);
-    }
-    proxy.cut();
-    proxy.delay(Duration::ZERO);
-    let Held { etcd, holder, .. } = held;
-    holder.wait().assert_status(0);
-    let (_next, sequencer) = hold(&etcd);
-    let put = ["fence", "put", "--sequencer", &sequencer, "app/a", "same"];
-    etcd.leasehold(put).output().assert_status(0);
-    proxy.mend();
-    writing
-        .wait()
-        .assert_status(79)
-        .assert_stderr_has(["app/a was not written"]);
-    assert_eq!(value(&etcd.store(), "app/a").expect("there").version, 2);
-}
-
-#[test]
-fn a_write_that_was_lost_is_not_taken_for_the_same_one_of_a_successor() {
-    // The first one greets, the second one reads, the third one writes.
-    for nth in 1..=3 {
-        write_what_the_successor_writes(nth);
-    }
-}
-
-#[test]
-fn a_lost_reply_that_cannot_be_looked_up_is_unknown_and_says_what_to_do() {
-    let mut held = Held::start();
-    let proxy = proxied(&mut held);
-    write_and_lose_the_reply(&held, &proxy, "8")
-        .wait()
-        .assert_status(69)
-        .assert_stderr_has([
-            "whether app/a was written is not known",
-            "give the same command again",
-        ]);
 }
 
 #[test]

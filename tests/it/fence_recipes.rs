@@ -2,6 +2,7 @@
 //! at once. The scripts are those that users copy: examples/fencing/.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -10,7 +11,8 @@ use tempfile::TempDir;
 use crate::harness::etcd::Etcd;
 use crate::harness::eventually::{SOON, eventually};
 use crate::harness::leasehold::{Output, Run, binary};
-use crate::harness::servers::{Missing, Server};
+use crate::harness::servers::{Missing, REDIS_PASSWORD, S3_SECRET_KEY, Server};
+use crate::harness::untested;
 
 use nix::sys::signal::Signal;
 
@@ -58,7 +60,7 @@ impl Resource {
         match (recipe.server)() {
             Ok(server) => Some(Self::on(recipe, Rc::new(server))),
             Err(missing) => {
-                eprintln!("skipped: {script}: {missing} is missing");
+                untested::missing(&missing);
                 None
             }
         }
@@ -259,7 +261,7 @@ fn a_write_that_was_delayed_between_reading_and_writing_is_412() {
 fn a_store_without_etags_is_not_written_without_a_condition() {
     let server = match Server::http_with_etags("None") {
         Ok(server) => Rc::new(server.with_its_url_as("OBJECT")),
-        Err(missing) => return eprintln!("skipped: {missing} is missing"),
+        Err(missing) => return untested::missing(&missing),
     };
     for recipe in RECIPES.iter().filter(|recipe| recipe.reads_first) {
         let server = Rc::clone(&server);
@@ -425,6 +427,84 @@ fn assert_rejected(folder: &TempDir, script: &str, output: &Output) {
         read("stderr"),
         output.describe()
     );
+}
+
+#[test]
+fn no_secret_is_among_the_arguments_where_everybody_can_read_it() {
+    let secrets = [
+        ("redis.sh", "redis-cli", REDIS_PASSWORD),
+        ("s3.sh", "curl", S3_SECRET_KEY),
+    ];
+    for (script, program, secret) in secrets {
+        let Some(resource) = Resource::start(script) else {
+            continue;
+        };
+        let folder = TempDir::with_prefix("leasehold-arguments-").expect("a folder");
+        let log = folder.path().join("log");
+        let noting = folder.path().join(program);
+        let text = format!(
+            "#!/bin/sh\nprintf '%s\\n' \"$@\" >>{}\nexec /usr/bin/{program} \"$@\"\n",
+            log.display()
+        );
+        fs::write(&noting, text).expect("ours");
+        fs::set_permissions(&noting, PermissionsExt::from_mode(0o755)).expect("ours");
+        let path = format!("{}:/usr/bin:/bin", folder.path().display());
+        let write = resource.write("33", "value").variable("PATH", &path);
+        write.output().assert_status(0);
+        let read = resource.call(&["read"]).variable("PATH", &path).output();
+        read.assert_status(0).assert_stdout("value\n");
+        let log = fs::read_to_string(&log).expect("it was called");
+        assert!(!log.contains(secret), "{script}: {log}");
+    }
+}
+
+#[test]
+fn the_first_five_minutes_of_the_documentation_work_as_they_are_typed() {
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/fencing.md");
+    let docs = fs::read_to_string(docs).expect("there");
+    let (_, rest) = docs.split_once("\n## In five minutes\n").expect("there");
+    let mut blocks = rest
+        .split("\n## ")
+        .next()
+        .expect("some")
+        .split("```")
+        .skip(1)
+        .step_by(2);
+    let folder = TempDir::with_prefix("leasehold-docs-").expect("a folder");
+    let home = fs::canonicalize(folder.path()).expect("there");
+    let etcd = Etcd::start();
+    let mut tried = 0;
+    while let (Some(typed), Some(seen)) = (blocks.next(), blocks.next()) {
+        let typed = typed.strip_prefix("sh\n").expect("what is typed");
+        let seen = seen.strip_prefix("text\n").expect("what is seen");
+        let run = Run::program("/bin/sh").arguments(["-c", &format!("exec 2>&1\n{typed}")]);
+        let run = run
+            .wrapped(["env", "-C", home.to_str().expect("readable")])
+            .variable("LEASEHOLD_ENDPOINTS", &etcd.endpoints())
+            .variable("ETCDCTL_ENDPOINTS", &etcd.endpoints())
+            .variable("ETCDCTL_API", "3");
+        let output = with_leasehold(run).output();
+        let stdout = output
+            .stdout
+            .replace(home.to_str().expect("readable"), "/home/you");
+        let printed: Vec<String> = stdout.lines().map(without_numbers).collect();
+        for line in seen.lines() {
+            let has_it = printed.contains(&without_numbers(line));
+            assert!(has_it, "{line:?} is missing:\n{}", output.describe());
+        }
+        tried += 1;
+    }
+    assert_eq!(tried, 2);
+}
+
+/// Tokens differ from run to run; exit statuses do not.
+fn without_numbers(line: &str) -> String {
+    let words = line.split(' ').scan("", |last, word| {
+        let is_token = *last == "token" && word.starts_with(|c: char| c.is_ascii_digit());
+        *last = word;
+        Some(if is_token { "N" } else { word })
+    });
+    words.collect::<Vec<&str>>().join(" ")
 }
 
 #[test]

@@ -27,7 +27,7 @@ fn three_members_survive_the_loss_of_one() {
     let mut etcd = Etcd::start_three();
     etcd.members[0].stop();
     let store = Store::connect(vec![etcd.members[1].endpoint()]);
-    crate::harness::eventually::eventually("two members answer", SOON, || store.is_ready());
+    eventually("two members answer", SOON, || store.is_ready());
 }
 
 #[test]
@@ -37,7 +37,7 @@ fn a_frozen_etcd_does_not_answer_and_then_goes_on() {
     etcd.members[0].pause();
     store.is_ready().expect_err("it is frozen");
     etcd.members[0].resume();
-    crate::harness::eventually::eventually("it answers again", SOON, || store.is_ready());
+    eventually("it answers again", SOON, || store.is_ready());
 }
 
 #[test]
@@ -74,7 +74,7 @@ fn a_proxy_delays_swallows_and_cuts() {
         trouble(&proxy);
         store.is_ready().expect_err("there is trouble");
         proxy.mend();
-        crate::harness::eventually::eventually("all is well again", SOON, || store.is_ready());
+        eventually("all is well again", SOON, || store.is_ready());
     }
 }
 

@@ -73,8 +73,14 @@ mod hardship;
 mod invariant;
 // Only the holder writes in etcd.
 mod fence_etcd;
+// Also where nobody hears whether he did.
+mod fence_reply;
 // Only the newest holder runs on a machine.
 mod fence_run;
+// Or keeps an older one from going on.
+mod fence_preempt;
+// What it remembers is on a disk, among other files.
+mod fence_state;
 // And no crash makes it forget.
 mod fence_crash;
 // Resources of all kinds refuse a holder that is one no more.

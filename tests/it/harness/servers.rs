@@ -1,6 +1,6 @@
 //! The resources that recipes protect: real servers, each with a folder and an address of its own, for one test.
 //!
-//! What is missing on a machine is no failure: whoever wants a server says so and goes on without.
+//! Whoever wants a server that is missing on a machine says so and goes on without; not on CI (harness/untested.rs).
 
 use std::fs;
 use std::net::{SocketAddr, TcpStream};
@@ -14,10 +14,14 @@ use tempfile::TempDir;
 
 use super::etcd::{die_with_this_thread, free_port};
 use super::eventually::{SOON, eventually};
-use super::leasehold::binary;
 
 /// "Immediate shutdown", with its shared memory removed (postgres(1)).
 const POSTGRESQL_END: Signal = Signal::SIGQUIT;
+
+/// What a client has to know.
+pub(crate) const REDIS_PASSWORD: &str = "the-password-of-redis";
+const S3_ACCESS_KEY: &str = "the-name-in-s3";
+pub(crate) const S3_SECRET_KEY: &str = "the/secret+of/s3";
 
 /// Servers that refuse to run as root run as nobody.
 const NOBODY: u32 = 65534;
@@ -49,6 +53,7 @@ impl Server {
         assert!(made.is_ok_and(|status| status.success()), "initdb");
         let mut command = unprivileged(&programs.join("postgres"), POSTGRESQL_END);
         command
+            .stdin(Stdio::null())
             .args(["-D", data, "-c", "fsync=off"])
             .args(["-c", "unix_socket_directories="])
             .args(["-c", &format!("listen_addresses={}", address.ip())])
@@ -83,8 +88,16 @@ impl Server {
             .args(["--port", &address.port().to_string()])
             .args(["--save", "", "--appendonly", "no", "--dir"])
             .arg(folder.path());
+        // From stdin, where nobody reads the password in passing.
+        let config = format!("requirepass {REDIS_PASSWORD}\n");
+        let path = folder.path().join("config");
+        fs::write(&path, config).expect("ours");
+        command.stdin(fs::File::open(&path).expect("ours")).arg("-");
         let server = Self::started(folder, command, address, Signal::SIGTERM);
-        Ok(server.with("REDIS_URL", format!("redis://{address}")))
+        Ok(server
+            .with("REDIS_HOST", address.ip())
+            .with("REDIS_PORT", address.port())
+            .with("REDISCLI_AUTH", REDIS_PASSWORD))
     }
 
     /// Apache with WebDAV, one request at a time: mod_dav's check and write are two steps.
@@ -124,6 +137,7 @@ impl Server {
         fs::create_dir(folder.path().join("www")).expect("ours");
         give_away(&folder.path().join("www"));
         let mut command = unprivileged(&program, Signal::SIGTERM);
+        command.stdin(Stdio::null());
         command.arg("-DFOREGROUND").arg("-f").arg(path);
         let server = Self::started(folder, command, address, Signal::SIGTERM);
         Ok(server.with("URL", format!("http://{address}/state")))
@@ -135,27 +149,24 @@ impl Server {
         self.with(name, url)
     }
 
-    /// moto's server, which speaks S3.
+    /// s3s-fs, which speaks S3, checks signatures, and keeps objects as files. It compares and writes in two steps,
+    /// where Amazon's does it in one: so two writers at the very same moment are not for it.
     pub(crate) fn s3() -> Result<Self, Missing> {
-        let python = python();
-        let has_moto = Command::new(&python)
-            .args(["-c", "import moto.server"])
-            .stderr(Stdio::null())
-            .status();
-        if !has_moto.is_ok_and(|status| status.success()) {
-            return Err("moto (pip install 'moto[server]')".to_owned());
-        }
+        let program = program("s3s-fs")?;
         let (folder, address) = (folder(), free_port());
-        let mut command = Command::new(python);
+        let mut command = Command::new(program);
         command
-            .args(["-m", "moto.server", "-H", &address.ip().to_string()])
-            .args(["-p", &address.port().to_string()]);
+            .stdin(Stdio::null())
+            .args(["--host", &address.ip().to_string()])
+            .args(["--port", &address.port().to_string()])
+            .args(["--access-key", S3_ACCESS_KEY, "--secret-key", S3_SECRET_KEY])
+            .arg(folder.path());
         let server = Self::started(folder, command, address, Signal::SIGTERM);
         let object = format!("http://{address}/bucket/state");
         Ok(server
             .with("OBJECT", object)
-            .with("AWS_ACCESS_KEY_ID", "test")
-            .with("AWS_SECRET_ACCESS_KEY", "test"))
+            .with("AWS_ACCESS_KEY_ID", S3_ACCESS_KEY)
+            .with("AWS_SECRET_ACCESS_KEY", S3_SECRET_KEY))
     }
 
     /// No server: a folder for a bare repository.
@@ -185,7 +196,6 @@ impl Server {
     fn started(folder: TempDir, mut command: Command, address: SocketAddr, end: Signal) -> Self {
         let log = fs::File::create(folder.path().join("output")).expect("ours");
         command
-            .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a descriptor"))
             .stderr(log);
         die_with_this_thread(&mut command);
@@ -249,19 +259,13 @@ fn unprivileged(program: &Path, end: Signal) -> Command {
 }
 
 fn program(name: &str) -> Result<PathBuf, Missing> {
-    ["/usr/bin", "/usr/sbin", "/usr/local/bin"]
-        .iter()
-        .map(|folder| Path::new(folder).join(name))
+    // cargo installs where only the developer's own PATH leads, and Debian has servers where it does not.
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .chain(["/usr/sbin".into()])
+        .map(|folder| folder.join(name))
         .find(|path| path.exists())
         .ok_or_else(|| name.to_owned())
-}
-
-/// The one that scripts/setup.sh made beside the build, where the system's own must not be added to.
-fn python() -> PathBuf {
-    let build = Path::new(binary()).ancestors().nth(2);
-    let own = build.map(|build| build.join("moto/bin/python3"));
-    own.filter(|own| own.exists())
-        .unwrap_or_else(|| "python3".into())
 }
 
 /// Debian keeps the server's programs outside of PATH, one folder for each version.

@@ -10,6 +10,7 @@ use super::eventually::{SOON, eventually};
 use super::leasehold::Run;
 use super::processes::{Process, of_the_command, with_environment};
 use super::pty::Terminal;
+use super::untested;
 
 /// The shells, as somebody without configuration starts them.
 const SHELLS: [&[&str]; 5] = [
@@ -37,7 +38,7 @@ pub(crate) fn in_every_shell(etcd: &Etcd, work: impl Fn(Shell)) {
             eprintln!("-- {}", words[0]);
             work(Shell::start(etcd, words));
         } else {
-            eprintln!("-- {} is not installed: not tried", words[0]);
+            untested::missing(words[0]);
         }
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use etcd_client::{
     Client, ConnectOptions, EventType, GetOptions, KeyValue, PutOptions, SortOrder, SortTarget,
-    WatchOptions,
+    Txn, TxnOp, WatchOptions,
 };
 use tokio::runtime::Runtime;
 
@@ -187,6 +187,18 @@ impl Store {
             "put",
             async move { client.put(key, value, Some(options)).await },
         );
+    }
+
+    /// Puts keys that hang on a lease, at one revision, which it returns.
+    pub(crate) fn put_together<const N: usize>(&self, keys: [&str; N], lease: i64) -> i64 {
+        let leased = || Some(PutOptions::new().with_lease(lease));
+        let puts = keys.map(|key| TxnOp::put(key, "", leased()));
+        let mut client = self.client.clone();
+        let answer = self.answer(
+            "txn",
+            async move { client.txn(Txn::new().and_then(puts)).await },
+        );
+        answer.header().expect("every answer has one").revision()
     }
 
     pub(crate) fn delete(&self, key: &str) {

@@ -1,0 +1,58 @@
+//! A machine that `fence run` protects: a folder with a state file.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use tempfile::TempDir;
+
+use super::eventually::SOON;
+use super::leasehold::{Run, Running, binary};
+use super::processes::Process;
+
+/// A folder with a state file.
+pub(crate) struct Machine {
+    pub(crate) folder: TempDir,
+}
+
+impl Machine {
+    pub(crate) fn new() -> Self {
+        Self {
+            folder: TempDir::with_prefix("leasehold-fence-").expect("a folder"),
+        }
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub(crate) fn state(&self) -> String {
+        fs::read_to_string(self.path("state")).expect("readable")
+    }
+
+    /// `fence run --state state --token TOKEN`
+    pub(crate) fn run(&self, token: &str) -> Run {
+        fence_run(&self.path("state"), token)
+    }
+
+    /// A command that runs until its stdin ends, with a grandchild in a session of its own that ignores TERM.
+    pub(crate) fn stubborn(&self, token: &str) -> Running {
+        let script =
+            "trap '' TERM; setsid sh -c 'trap \"\" TERM; echo ready; cat >/dev/null' & cat; wait";
+        let running = self.run(token).shell(script).spawn();
+        running.expect_stdout("ready");
+        running
+    }
+}
+
+/// `fence run --state STATE --token TOKEN`
+pub(crate) fn fence_run(state: &Path, token: &str) -> Run {
+    let state = state.to_str().expect("readable");
+    Run::program(binary()).arguments(["fence", "run", "--state", state, "--token", token])
+}
+
+#[track_caller]
+pub(crate) fn assert_all_dead(processes: &[Process]) {
+    for process in processes {
+        process.wait_dead(SOON);
+    }
+}
