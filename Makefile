@@ -34,9 +34,10 @@ lint: ## formatting, clippy and rustdoc without a warning
 
 test: setup lint ## everything that has to pass: lint, then every test, against a real etcd
 	rm -f "$(UNTESTED)"
-	before="$$(git diff | cksum)" && cargo nextest run --locked --retries 0 && \
-	{ test "$$(git diff | cksum)" = "$$before" || { echo "the tests changed files that are checked in"; exit 1; }; }
-	@if [ -e "$(UNTESTED)" ]; then echo "Not tested on this machine:"; sort -u "$(UNTESTED)"; fi
+	before="$$(git diff | cksum)"; cargo nextest run --locked --retries 0; status=$$?; \
+	test "$$(git diff | cksum)" = "$$before" || { echo "the tests changed files that are checked in"; status=1; }; \
+	if [ -e "$(UNTESTED)" ]; then echo "Not tested on this machine:"; sort -u "$(UNTESTED)"; fi; \
+	exit $$status
 
 SIMULATION = cargo test --locked --profile simulation --bin leasehold -- --nocapture --exact
 

@@ -77,6 +77,23 @@ fn inside_the_command_nothing_has_to_be_said() {
 }
 
 #[test]
+fn inside_a_run_with_another_prefix_and_another_lock_around_it_nothing_has_to_be_said_either() {
+    let etcd = Etcd::start();
+    let binary = crate::harness::leasehold::binary();
+    let inner =
+        format!("{binary} fence put app/inner $LEASEHOLD_LOCK_NAME && exec {binary} fence check");
+    let inner = format!("{binary} run --prefix /other/ inner -- sh -c '{inner}'");
+    // What the inner run exports is its own; the outer one is itself again behind it.
+    let outer = format!("{inner} && {binary} fence put app/outer $LEASEHOLD_LOCK_NAME");
+    let output = etcd.run("outer").shell(&outer).output();
+    output.assert_status(0).assert_silent();
+    for name in ["inner", "outer"] {
+        let stored = value(&etcd.store(), &format!("app/{name}")).expect(name);
+        assert_eq!(stored.value, name.as_bytes());
+    }
+}
+
+#[test]
 fn any_bytes_are_written_as_they_are_from_stdin_a_file_and_an_argument() {
     let held = Held::start();
     let every: Vec<u8> = (0..=255).cycle().take(70_000).collect();
@@ -387,6 +404,57 @@ fn writers_of_one_holder_do_not_lose_each_others_changes_to_errors() {
         writer.wait().assert_status(0);
     }
     assert_eq!(held.value("app/a").expect("there").version, 8);
+}
+
+#[test]
+fn where_etcd_has_users_a_check_needs_to_read_the_lock_and_a_write_its_mark_and_key_as_well() {
+    let mut etcd = Etcd::start();
+    etcd.enable_users("root's");
+    let lock = ["read", "/leasehold/job/"];
+    let mark = ["readwrite", "/leasehold/~fence/job/"];
+    let key = ["readwrite", "app/"];
+    let users: [(&str, &[[&str; 2]]); 3] = [
+        ("checks", &[lock]),
+        ("nearly", &[lock, key]),
+        ("writes", &[lock, mark, key]),
+    ];
+    for (name, rights) in users {
+        let with_password = format!("{name}:secret");
+        let mut lines = vec![
+            vec!["user", "add", &with_password],
+            vec!["role", "add", name],
+            vec!["user", "grant-role", name, name],
+        ];
+        for [what, prefix] in rights {
+            lines.push(vec![
+                "role",
+                "grant-permission",
+                name,
+                "--prefix=true",
+                what,
+                prefix,
+            ]);
+        }
+        for line in lines {
+            let output = etcd.etcdctl([]).all_arguments(&line).output();
+            output.assert_status(0);
+        }
+    }
+    let as_user = |run: Run, name: &str| run.variable("LEASEHOLD_USER", &format!("{name}:secret"));
+    let holder = etcd.run("job").shell("echo $LEASEHOLD_SEQUENCER; cat");
+    let holder = holder.variable("LEASEHOLD_USER", "root:root's").spawn();
+    let sequencer = holder.expect_stdout(":job\n").trim().to_owned();
+    let put = ["fence", "put", "--sequencer", &sequencer, "app/a", "x"];
+    for (name, status) in [("checks", 77), ("nearly", 77), ("writes", 0)] {
+        let check = etcd.leasehold(["fence", "check", &sequencer]);
+        as_user(check, name).output().assert_status(0);
+        let output = as_user(etcd.leasehold(put), name).output();
+        output.assert_status(status);
+        assert_eq!(value(&etcd.store(), "app/a").is_some(), status == 0);
+        if status == 77 {
+            output.assert_stderr_has(["job: ", name, "app/a was not written"]);
+        }
+    }
 }
 
 #[test]
