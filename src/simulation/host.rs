@@ -17,7 +17,6 @@ use crate::config::endpoint::Endpoint;
 use crate::config::tls::Tls;
 use crate::lock::entry::Entry;
 use crate::lock::key::Prefix;
-use crate::lock::limit::Limit;
 use crate::lock::name::LockName;
 use crate::lock::token::{LeaseId, Token};
 use crate::service::Wanted;
@@ -112,7 +111,7 @@ impl Host {
             nonblock: self.plan.nonblock,
             entry: Entry {
                 v: Entry::VERSION,
-                limit: Limit::EXCLUSIVE,
+                limit: self.plan.limit,
                 host: format!("host{}", self.number),
                 user: "simulation".to_owned(),
                 pid: self.number as i32,

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use crate::lock::lease::{self, TTL_MAX};
+use crate::lock::limit::Limit;
 use crate::simulation::kernel::Time;
 use crate::simulation::random::Random;
 use crate::supervisor::OnLeftover;
@@ -55,6 +56,7 @@ pub struct HostPlan {
     pub lock_delay: Duration,
     pub wait: Option<Duration>,
     pub nonblock: bool,
+    pub limit: Limit,
     pub max_runtime: Option<Duration>,
     pub on_leftover: OnLeftover,
     pub command: CommandPlan,
@@ -121,6 +123,7 @@ impl HostPlan {
             lock_delay: Duration::ZERO,
             wait: None,
             nonblock: false,
+            limit: Limit::EXCLUSIVE,
             max_runtime: None,
             on_leftover: OnLeftover::Wait,
             command: CommandPlan {
@@ -213,6 +216,8 @@ impl Scenario {
                 .percent(25)
                 .then(|| random.duration(Duration::ZERO, ttl * 3)),
             nonblock: random.percent(15),
+            // See `modes`.
+            limit: Limit::EXCLUSIVE,
             max_runtime: random
                 .percent(15)
                 .then(|| random.duration(Duration::ZERO, ttl * 2)),
