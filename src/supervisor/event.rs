@@ -78,6 +78,8 @@ pub enum Event {
     FrontGone,
     /// The witness, which guards the tree with us, is dead.
     WitnessGone,
+    /// The process that was to become the command was killed before it was told to.
+    StubGone,
     /// This signal was sent to us and is not the command's: it came before the start or after the end.
     Signal(i32),
 
