@@ -141,10 +141,10 @@ impl Mutant {
 
     /// Those that only a history with other modes can find.
     pub const OF_MODES: &[(Self, u64)] = &[
-        (Self::SharedIgnoresExclusive, 0),
-        (Self::SlotsOffByOne, 0),
-        (Self::OwnLimitOnly, 0),
-        (Self::VanishedIgnored, 0),
+        (Self::SharedIgnoresExclusive, 1),
+        (Self::SlotsOffByOne, 3),
+        (Self::OwnLimitOnly, 1),
+        (Self::VanishedIgnored, 1),
     ];
 }
 
