@@ -42,6 +42,8 @@ pub struct Host {
     pub manager: Option<Manager>,
     pub machine: Machine,
     pub memory: Memory,
+    /// It had a place before.
+    pub enqueued: bool,
     /// What the process layer reports.
     pub inbox: VecDeque<Event>,
     /// What is to happen once the host, or its manager, goes on.
@@ -66,6 +68,7 @@ impl Host {
             machine: Machine::new(plan.command.clone()),
             plan,
             memory: Memory::default(),
+            enqueued: false,
             manager: None,
             inbox: VecDeque::new(),
             deferred: Vec::new(),

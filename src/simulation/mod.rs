@@ -48,6 +48,8 @@ mod world;
 mod faults;
 // What must hold.
 mod checker;
+// What was met.
+pub mod sights;
 // Broken rules.
 mod mutants;
 // For people.

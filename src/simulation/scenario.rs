@@ -44,6 +44,8 @@ pub struct Network {
     /// So many messages in a hundred are very late, so many never come.
     pub late_percent: u64,
     pub lost_percent: u64,
+    /// So many come a second time, perhaps long after the first.
+    pub copied_percent: u64,
 }
 
 /// One contender.
@@ -398,6 +400,11 @@ fn network(random: &mut Random, weather: Weather) -> Network {
             0
         },
         lost_percent: if stormy {
+            random.pick(&[0, 0, 2, 10])
+        } else {
+            0
+        },
+        copied_percent: if stormy {
             random.pick(&[0, 0, 2, 10])
         } else {
             0

@@ -274,6 +274,7 @@ fn a_fence_looks_at_every_key() {
     check().assert_status(0);
     put("early").assert_status(0);
     store.delete(&store.entries("b")[0].key);
+    holder.expect_stderr("lock lost");
     check().assert_status(79);
     put("late").assert_status(79);
     assert_eq!(store.keys("app/key")[0].value, b"early");

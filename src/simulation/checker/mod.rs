@@ -13,6 +13,7 @@ use crate::lock::token::{LeaseId, Token};
 use crate::simulation::kernel::{self, Time};
 use crate::simulation::protocol::Request;
 use crate::simulation::scenario::{Scenario, Weather};
+use crate::simulation::sights::Sight;
 
 /// Which promise was broken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -33,6 +34,8 @@ pub enum Kind {
     NeverEnded,
     /// P5: something of ours is left in the store.
     LeftBehind,
+    /// P5: what was given back is there again.
+    CameBack,
     /// P5: a run was lost although nothing went wrong that it has to notice.
     LostForNothing,
     /// A queue entry that has to wait was put by one that must not.
@@ -47,6 +50,27 @@ pub enum Kind {
     StartedUnguarded,
     /// A command lives long after the front or the witness was killed.
     OutlivesGuard,
+}
+
+impl Kind {
+    pub const ALL: &[Self] = &[
+        Self::TwoCommands,
+        Self::AliveAfterExpiry,
+        Self::ReleasedTooEarly,
+        Self::TokenDoesNotGrow,
+        Self::FencedWrite,
+        Self::WrongOutcome,
+        Self::NeverEnded,
+        Self::LeftBehind,
+        Self::CameBack,
+        Self::LostForNothing,
+        Self::EnqueuedToWait,
+        Self::ForeignRemoved,
+        Self::KilledWithoutGrace,
+        Self::GuardHadToAct,
+        Self::StartedUnguarded,
+        Self::OutlivesGuard,
+    ];
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -95,9 +119,9 @@ struct Seen {
     /// Something was done to its place.
     tampered: bool,
     guard_gone_at: Option<Time>,
+    /// A request of it was sent again by somebody in between, after it was carried out.
+    sent_again_by_others: bool,
     ran: bool,
-    /// When it last said that it gave the lock back.
-    gave_back_at: Option<Time>,
     endings: usize,
     /// Until when the server keeps each lease, by what this host was told.
     until: BTreeMap<i64, Time>,
@@ -114,11 +138,14 @@ pub struct Checker {
     pub commands: usize,
     pub commands_at_once: usize,
     pub lost: usize,
+    only: Option<Kind>,
     weather: Weather,
     hosts: Vec<Seen>,
     last_token: i64,
     last_exclusive_token: i64,
     written_token: i64,
+    /// Keys of places that were given back.
+    given_back: Vec<(i64, String)>,
     /// When each grant and keepalive was sent.
     sent: BTreeMap<u64, Time>,
     /// Keepalives that were carried out by one who could not.
@@ -126,7 +153,7 @@ pub struct Checker {
 }
 
 impl Checker {
-    pub fn new(scenario: &Scenario) -> Self {
+    pub fn new(scenario: &Scenario, only: Option<Kind>) -> Self {
         let hosts = scenario.hosts.iter().map(|host| Seen {
             dying: host.command.dying,
             lock_delay: host.lock_delay,
@@ -139,12 +166,14 @@ impl Checker {
             commands: 0,
             commands_at_once: 0,
             lost: 0,
+            only,
             weather: scenario.weather,
             // One more: see `World::everybody_left`.
             hosts: hosts.chain([Seen::default()]).collect(),
             last_token: 0,
             last_exclusive_token: 0,
             written_token: 0,
+            given_back: Vec::new(),
             sent: BTreeMap::new(),
             untrue: BTreeSet::new(),
         }
@@ -156,6 +185,9 @@ impl Checker {
 
     /// Only the first counts.
     pub fn violated(&mut self, kind: Kind, text: String) {
+        if self.only.is_some_and(|only| only != kind) {
+            return;
+        }
         let at = kernel::time();
         self.violation.get_or_insert(Violation { kind, at, text });
     }
@@ -232,6 +264,10 @@ impl Checker {
     }
 
     // What happens to places and trees.
+
+    pub fn sent_again_by_others(&mut self, host: usize) {
+        self.hosts[host].sent_again_by_others = true;
+    }
 
     pub fn arrived(&mut self, host: usize) {
         self.hosts[host].arrived = true;
@@ -376,6 +412,7 @@ impl Checker {
     pub fn wrote(&mut self, host: usize, token: i64, succeeded: bool) {
         let now = kernel::time();
         let seen = &self.hosts[host];
+        let entry_gone = seen.entry_gone;
         let holds = seen.runs.is_some_and(|(own, lease)| {
             let until = seen.until.get(&lease.get());
             own.get() == token && until.is_some_and(|until| *until > now)
@@ -387,12 +424,15 @@ impl Checker {
         if succeeded && token < newer {
             let text = format!("host {host}: a write with token {token} after {newer}");
             self.violated(Kind::FencedWrite, text);
-        } else if !succeeded && holds && !seen.entry_gone {
+        } else if !succeeded && holds && !entry_gone {
             let text = format!("host {host}: a holder's write with token {token} is refused");
             self.violated(Kind::FencedWrite, text);
         }
         if succeeded {
+            kernel::saw(Sight::WriteSucceeded);
             self.written_token = token;
+        } else if entry_gone {
+            kernel::saw(Sight::WriteRefused);
         }
     }
 }
