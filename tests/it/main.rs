@@ -27,6 +27,8 @@ mod transparency;
 mod queue;
 // Readers share, slots are counted.
 mod modes;
+// Several locks, all or none.
+mod also;
 // Nobody runs without the lock.
 mod lease_loss;
 // Unless that was asked for.
