@@ -4,10 +4,10 @@
 use std::time::Duration;
 
 use crate::fence_etcd::{Held, hold, value};
-use crate::harness::etcd::free_port;
+use crate::harness::etcd::{Etcd, free_port};
 use crate::harness::eventually::{SOON, eventually};
 use crate::harness::leasehold::{Run, Running};
-use crate::harness::proxy::Proxy;
+use crate::harness::proxy::{Proxy, Way};
 
 /// Enough to break a connection between etcd's answer and its arrival.
 const DELAY: Duration = Duration::from_millis(400);
@@ -59,25 +59,82 @@ fn a_lost_reply_is_looked_up_also_when_a_successor_has_written_since() {
     assert_eq!((&kept.value[..], kept.version), (&b"next"[..], 2));
 }
 
-/// A holder's put of "same" whose request is lost on its way, at its `nth` conversation with etcd; meanwhile the
-/// lock changes hands and the successor puts "same" as well.
-fn write_what_the_successor_writes(nth: usize) {
-    let mut held = Held::start();
-    held.put("app/a", "before").output().assert_status(0);
-    let proxy = proxied(&mut held);
-    proxy.delay(DELAY);
-    let sequencer = &held.sequencer;
-    let writing = Run::new(&proxy.endpoint())
-        .arguments(["fence", "put", "--sequencer", sequencer, "app/a", "same"])
+/// A holder who says nothing to etcd: whatever etcd is asked, it is asked by who writes.
+struct Silent {
+    etcd: Etcd,
+    lease: i64,
+    sequencer: String,
+}
+
+impl Silent {
+    fn hold() -> Self {
+        let etcd = Etcd::start();
+        let store = etcd.store();
+        let lease = store.grant(Duration::from_secs(60));
+        let token = store.put_together([&*format!("/leasehold/job/{lease:x}")], lease);
+        let cluster = store.cluster();
+        Self {
+            sequencer: format!("1:{cluster:x}:exclusive:{token}:{lease:x}:job"),
+            etcd,
+            lease,
+        }
+    }
+
+    fn proxied(&mut self) -> Proxy {
+        let proxy = Proxy::start(free_port(), self.etcd.only().address()).expect("listens");
+        proxy.delay(DELAY);
+        proxy
+    }
+
+    fn fence<const N: usize>(&self, endpoints: &str, words: [&str; N]) -> Run {
+        Run::new(endpoints)
+            .arguments(["fence"])
+            .arguments(words)
+            .arguments(["--sequencer", &self.sequencer])
+    }
+
+    /// How many transactions etcd has answered.
+    fn answered(&self) -> u64 {
+        let label = "grpc_method=\"Txn\"";
+        self.etcd.metric("grpc_server_handled_total", label)
+    }
+
+    fn wait_for_an_answer_after(&self, before: u64) {
+        eventually("another transaction is answered", SOON, || {
+            let now = self.answered();
+            if now > before { Ok(()) } else { Err(now) }
+        });
+    }
+}
+
+/// A holder's put of "same" whose request is lost on its way, at its `nth` conversation with etcd or, at none, when
+/// it has read and writes; meanwhile the lock changes hands and the successor puts "same" as well.
+fn write_what_the_successor_writes(nth: Option<usize>) {
+    let mut held = Silent::hold();
+    let direct = held.etcd.endpoints();
+    let before = held.fence(&direct, ["put", "app/a", "before"]).output();
+    before.assert_status(0);
+    let proxy = held.proxied();
+    let answered = held.answered();
+    let writing = held
+        .fence(&proxy.endpoint(), ["put", "app/a", "same"])
         .arguments(["--connect-timeout", "20"])
         .spawn();
-    for _ in 0..nth {
-        proxy.wait_for_quiet_after_next_burst(SOON);
+    match nth {
+        Some(nth) => {
+            for _ in 0..nth {
+                proxy.wait_for_quiet_after_next_burst(SOON);
+            }
+        }
+        None => {
+            held.wait_for_an_answer_after(answered);
+            proxy.wait_for_quiet_after_next_burst(SOON);
+        }
     }
     proxy.cut();
     proxy.delay(Duration::ZERO);
-    let Held { etcd, holder, .. } = held;
-    holder.wait().assert_status(0);
+    let Silent { etcd, lease, .. } = held;
+    etcd.store().revoke(lease);
     let (_next, sequencer) = hold(&etcd);
     let put = ["fence", "put", "--sequencer", &sequencer, "app/a", "same"];
     etcd.leasehold(put).output().assert_status(0);
@@ -91,9 +148,40 @@ fn write_what_the_successor_writes(nth: usize) {
 
 #[test]
 fn a_write_that_was_lost_is_not_taken_for_the_same_one_of_a_successor() {
-    // The first one greets, the second one reads, the third one writes.
-    for nth in 1..=3 {
+    for nth in [Some(1), Some(2), None] {
         write_what_the_successor_writes(nth);
+    }
+}
+
+/// As through a member that was frozen, and carries out what it was sent when it goes on.
+#[test]
+fn a_put_that_arrives_late_is_not_done_after_any_later_write_of_its_holder() {
+    let later: [&[&str]; 2] = [&["put", "app/b", "later"], &["delete", "app/a"]];
+    for later in later {
+        let mut held = Silent::hold();
+        let (proxy, direct) = (held.proxied(), held.etcd.endpoints());
+        let answered = held.answered();
+        let writing = held
+            .fence(&proxy.endpoint(), ["put", "app/a", "late"])
+            .arguments(["--connect-timeout", "6"])
+            .spawn();
+        // It has read; what it sends now is the write.
+        held.wait_for_an_answer_after(answered);
+        proxy.hold(Way::ToServer);
+        proxy.wait_for_quiet_after_next_burst(SOON);
+        proxy.deafen();
+        writing
+            .wait()
+            .assert_status(69)
+            .assert_stderr_has(["whether app/a was written is not known"]);
+        // There is nothing to be deleted, and that is how it stays.
+        let now = held.fence(&direct, []).all_arguments(later);
+        now.output().assert_status(0);
+        let answered = held.answered();
+        proxy.mend();
+        held.wait_for_an_answer_after(answered);
+        let late = value(&held.etcd.store(), "app/a");
+        assert_eq!(late, None, "after {later:?}");
     }
 }
 
