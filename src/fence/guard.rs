@@ -138,6 +138,7 @@ impl Guard {
                 self.kill(now, outcome)
             }
             (Event::FrontGone, Phase::Preparing) => self.finish(Outcome::FrontKilled),
+            (Event::StubGone, Phase::Preparing) => self.finish(Outcome::HelperKilled("stub")),
             (Event::FrontGone, Phase::Done) => None,
             (Event::FrontGone, _) => self.kill(now, Outcome::FrontKilled),
             // Another fault would find the tree badly guarded, so it ends now.

@@ -20,7 +20,7 @@ use crate::fence::state_file::{RunLock, Runner, StateFile};
 use crate::lock::ratchet::{Seen, Step};
 use crate::lock::token::ClusterId;
 use crate::outcome::{BUSY_STATUS, Ending, Loss, Outcome};
-use crate::process::preemption::{Guards, Requests};
+use crate::process::preemption::Guards;
 use crate::process::{self, Invocation, Manager, ManagerDeath};
 use crate::ui::{self, sentence};
 
@@ -213,8 +213,9 @@ impl Job {
     }
 
     async fn until_finished(&self, right: &RunLock, mut manager: Manager) {
-        let requests =
-            Requests::new().expect("a manager that cannot be asked must not run anything");
+        let requests = manager
+            .requests()
+            .expect("a manager that cannot be asked must not run anything");
         let mut timer = Timer::new().expect("a manager without a timer could not kill in time");
         let program = self.argv[0].to_string_lossy().into_owned();
         let mut guard = Guard::new(program, self.kill_after);

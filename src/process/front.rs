@@ -12,8 +12,9 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use crate::clock::{Alarm, Instant, now};
 use crate::outcome::Ending;
 use crate::process::backstop::Backstop;
-use crate::process::kill::{Spared, children, is_child, is_running, kill_all, reap};
+use crate::process::kill::{Change, Spared, children, is_child, is_running, kill_all, reap};
 use crate::process::link::{Link, Message, Reach, Received};
+use crate::process::notes::{Note, Notes, Settled};
 use crate::process::page::Phase;
 use crate::process::signals::{self, Arrived, Signals};
 use crate::process::terminal::Terminal;
@@ -23,13 +24,6 @@ use crate::process::{Common, ManagerDeath, abilities, inherited, tree};
 const PATIENCE: Duration = Duration::from_millis(75);
 /// How often F looks whether there is a deadline by now, between its permission to start and the start.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
-/// How long F waits for W to say that it got the same signal. Whoever signals processes one by one, as systemd
-/// does, is done by then.
-const WITNESS_TIME: Duration = Duration::from_millis(15);
-/// How long F waits for a W that does not answer. Then the signal is passed on: rather twice than never.
-const WITNESS_TIME_MAX: Duration = Duration::from_millis(250);
-/// How long a signal of W's is remembered.
-const SEEN_TIME: Duration = Duration::from_millis(200);
 /// How long F kills before it reports those that cannot be killed.
 const GIVE_UP_AFTER: Duration = Duration::from_secs(5);
 /// How long F waits for W and M to go, where it does. M takes at most so long to give back the lease.
@@ -59,21 +53,12 @@ pub struct Front {
     spared: Spared,
     /// Let a command start.
     ready: bool,
-    undecided: Vec<Undecided>,
-    seen: Vec<(Arrived, Instant)>,
-    questions: i32,
+    /// Signals that were sent to us, and those that W got: to us alone, or to our whole group?
+    notes: Notes,
     /// Somebody continued us in this turn of the loop.
     continued: bool,
     /// W could not be split, for this errno.
     refusal: Option<i32>,
-}
-
-/// A signal that was sent to us: to us alone, or to our whole group?
-struct Undecided {
-    arrived: Arrived,
-    since: Instant,
-    /// The number of the question that W was asked.
-    question: Option<i32>,
 }
 
 impl Front {
@@ -89,9 +74,7 @@ impl Front {
             terminal: Terminal::open(),
             spared,
             ready: false,
-            undecided: Vec::new(),
-            seen: Vec::new(),
-            questions: 0,
+            notes: Notes::default(),
             continued: false,
             refusal: None,
         })
@@ -147,6 +130,14 @@ impl Front {
         }
     }
 
+    fn reap(&mut self) {
+        reap(|pid, change| {
+            if let Change::Ended(_) = change {
+                self.spared.forget(pid);
+            }
+        });
+    }
+
     fn continue_witness(&self) {
         if let Some(witness) = self.spared.helper
             && is_child(witness)
@@ -162,7 +153,7 @@ impl Front {
         // there is one.
         let waits = self.ready && guard_at.is_none() && !self.common.page.started();
         let look_at = waits.then(|| now() + LOOK_EVERY);
-        let settle_at = self.undecided.iter().map(Undecided::next).min();
+        let settle_at = self.notes.next();
         [guard_at, look_at, settle_at].into_iter().flatten().min()
     }
 
@@ -247,7 +238,7 @@ impl Front {
             self.continue_witness();
         }
         if signal == libc::SIGCHLD {
-            reap(|_, _| {});
+            self.reap();
             self.look_for_strangers();
         } else if sender == std::process::id() as i32 {
             // Our own, as the SIGPIPE of a message that nobody reads.
@@ -256,27 +247,16 @@ impl Front {
         } else if signals::stops(signal) && self.common.page.phase() != Phase::Running {
             self.stop_alone(signal);
         } else if arrived.from_terminal && !is_for_leader(signal) {
-            self.pass(arrived, Reach::Terminal);
+            self.pass(arrived.note(), Reach::Terminal);
         } else if arrived.from_terminal || arrived.from_kernel || self.witness.is_none() {
-            self.pass(arrived, Reach::Front);
-        } else if let Some(at) = self.seen.iter().position(|(seen, _)| same(*seen, arrived)) {
-            self.seen.remove(at);
-            self.pass(arrived, Reach::Group);
-        } else {
-            self.undecided.push(Undecided {
-                arrived,
-                since: now(),
-                question: None,
-            });
+            self.pass(arrived.note(), Reach::Front);
+        } else if self.notes.got(arrived.note()) {
+            self.pass(arrived.note(), Reach::Group);
         }
     }
 
-    fn pass(&self, arrived: Arrived, reach: Reach) {
-        self.manager.send(Message::Signal {
-            signal: arrived.signal,
-            sender: arrived.sender,
-            reach,
-        });
+    fn pass(&self, note: Note, reach: Reach) {
+        self.manager.send(Message::Signal { note, reach });
     }
 
     /// Stops while there is no command that could. M goes on waiting in the queue for us.
@@ -292,13 +272,15 @@ impl Front {
     fn read_witness(&mut self) {
         while let Some(witness) = &self.witness {
             match witness.receive() {
-                Received::Message(Message::Seen { signal, sender }) => self.take_seen(Arrived {
-                    signal,
-                    sender,
-                    from_terminal: false,
-                    from_kernel: false,
-                }),
-                Received::Message(Message::Answer(number)) => self.take_answer(number),
+                Received::Message(Message::Seen(note)) => {
+                    let settled = self.notes.other_got(note);
+                    self.pass_all(settled);
+                }
+                // W has told of everything it got: what it has not told of was for us alone.
+                Received::Message(Message::Answer(number)) => {
+                    let settled = self.notes.answered(number);
+                    self.pass_all(settled);
+                }
                 Received::Message(Message::NotSplit(errno)) => self.refusal = Some(errno),
                 Received::Message(_) => {}
                 Received::Nothing => return,
@@ -308,62 +290,36 @@ impl Front {
         }
     }
 
-    fn take_seen(&mut self, seen: Arrived) {
-        match self
-            .undecided
-            .iter()
-            .position(|undecided| same(undecided.arrived, seen))
-        {
-            Some(at) => {
-                let undecided = self.undecided.remove(at);
-                self.pass(undecided.arrived, Reach::Group);
-            }
-            None => self.seen.push((seen, now())),
-        }
-    }
-
-    /// W has told of everything it got: what it has not told of was for us alone.
-    fn take_answer(&mut self, number: i32) {
-        let (settled, open) = std::mem::take(&mut self.undecided)
-            .into_iter()
-            .partition(|undecided| undecided.question.is_some_and(|asked| asked <= number));
-        self.undecided = open;
-        self.pass_all(settled);
-    }
-
-    fn pass_all(&self, settled: Vec<Undecided>) {
-        for undecided in settled {
-            self.pass(undecided.arrived, Reach::Front);
+    fn pass_all(&self, settled: impl IntoIterator<Item = Settled>) {
+        for Settled { note, both } in settled {
+            let reach = if both { Reach::Group } else { Reach::Front };
+            self.pass(note, reach);
         }
     }
 
     /// Asks W about signals that it has had time to tell of, and stops waiting for an answer in the end.
     fn settle(&mut self) {
         let now = now();
-        self.seen.retain(|(_, since)| now.since(*since) < SEEN_TIME);
-        let silent = self.witness.is_none();
-        let (settled, mut open): (Vec<_>, Vec<_>) = std::mem::take(&mut self.undecided)
-            .into_iter()
-            .partition(|undecided| silent || now.since(undecided.since) >= WITNESS_TIME_MAX);
-        for undecided in &mut open {
-            if undecided.question.is_none() && now.since(undecided.since) >= WITNESS_TIME {
-                self.questions += 1;
-                undecided.question = Some(self.questions);
-                if let Some(witness) = &self.witness {
-                    witness.send(Message::Ask(self.questions));
-                }
-            }
+        let Some(witness) = &self.witness else {
+            let settled = self.notes.close();
+            return self.pass_all(settled);
+        };
+        let question = self.notes.ask(now, tree::is_at_work);
+        if let Some(question) = question {
+            witness.send(Message::Ask(question));
         }
-        self.undecided = open;
+        let settled = self.notes.give_up(now);
         self.pass_all(settled);
     }
 
-    /// M is dead, or has let the deadline pass in silence: kills everybody below us, W and M as well.
+    /// M is dead, or has let the deadline pass in silence: kills everybody below us, W and M as well. Except what
+    /// was let live outside the lock: that is nobody's to kill.
     fn take_over(&mut self, overdue: bool) -> Verdict {
         // Taken first: M and W may set it on their way out.
         let (started, ended) = (self.common.page.started(), self.common.page.ended());
+        let left_alone = self.common.page.phase() == Phase::Empty;
         let leaf = self.common.leaf.as_ref();
-        let gone = kill_all(leaf, &self.spared, &self.signals, GIVE_UP_AFTER);
+        let gone = left_alone || kill_all(leaf, &mut self.spared, &self.signals, GIVE_UP_AFTER);
         if let Some(leaf) = leaf {
             leaf.remove();
         }
@@ -419,24 +375,10 @@ impl Front {
     }
 }
 
-impl Undecided {
-    /// When something is to be done about it.
-    fn next(&self) -> Instant {
-        match self.question {
-            None => self.since + WITNESS_TIME,
-            Some(_) => self.since + WITNESS_TIME_MAX,
-        }
-    }
-}
-
 /// When a terminal hangs up, the kernel tells only the leader of its session, and continues it
 /// (drivers/tty/tty_jobctrl.c, tty_signal_session_leader). Started as one, as under `ssh -t`, we stand in the
 /// command's place.
 fn is_for_leader(signal: i32) -> bool {
     matches!(signal, libc::SIGHUP | libc::SIGCONT)
         && nix::unistd::getsid(None) == Ok(nix::unistd::getpid())
-}
-
-fn same(one: Arrived, other: Arrived) -> bool {
-    (one.signal, one.sender) == (other.signal, other.sender)
 }

@@ -80,16 +80,24 @@ const fn change(status: i32) -> Change {
     }
 }
 
-/// The children of this process, as far as the kernel lists them (proc_pid_task_tid_children(5), needs
-/// CONFIG_PROC_CHILDREN); else none.
+/// The children of this process: as the kernel lists them (proc_pid_task_tid_children(5), needs
+/// CONFIG_PROC_CHILDREN), or else found by a scan of /proc; none where neither can be read.
 pub fn children() -> Vec<i32> {
-    children_file()
-        .map(|list| {
-            list.split_ascii_whitespace()
-                .filter_map(|pid| pid.parse().ok())
-                .collect()
-        })
-        .unwrap_or_default()
+    listed_children().unwrap_or_else(|_| found_children())
+}
+
+fn listed_children() -> std::io::Result<Vec<i32>> {
+    let list = children_file()?;
+    let pids = list.split_ascii_whitespace();
+    Ok(pids.filter_map(|pid| pid.parse().ok()).collect())
+}
+
+fn found_children() -> Vec<i32> {
+    let own = std::process::id() as i32;
+    let all = tree::snapshot().into_iter();
+    all.filter(|process| process.parent == own)
+        .map(|process| process.pid)
+        .collect()
 }
 
 /// Whether processes can be looked for: /proc can be read and a descriptor is left to do it.
@@ -137,6 +145,13 @@ pub struct Spared {
     pub helper: Option<i32>,
     /// Guard the tree as well: only what descends from them is killed.
     pub guards: Vec<i32>,
+}
+
+impl Spared {
+    /// A child that has ended and was reaped: its pid is free, and may come to mean a process of the tree.
+    pub fn forget(&mut self, pid: i32) {
+        self.strangers.retain(|&stranger| stranger != pid);
+    }
 }
 
 /// A killing under way.
@@ -267,14 +282,18 @@ impl Killing {
 /// `spared`; or until `patience` is over. Returns whether nobody is left.
 pub fn kill_all(
     leaf: Option<&Leaf>,
-    spared: &Spared,
+    spared: &mut Spared,
     signals: &Signals,
     patience: Duration,
 ) -> bool {
     let mut killing = Killing::begin();
     let give_up_at = now() + patience;
     loop {
-        let left = reap(|_, _| {});
+        let left = reap(|pid, change| {
+            if let Change::Ended(_) = change {
+                spared.forget(pid);
+            }
+        });
         if left == Left::Nobody || only_strangers(&spared.strangers) {
             return true;
         }
@@ -300,4 +319,36 @@ fn wait_for_child(signals: &Signals, pause: Duration) {
     let _ = ppoll(&mut fds, Some(TimeSpec::from_duration(pause)), None);
     // Whatever arrived: the tree is being killed already.
     while signals.next().is_some() {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "somebody has to be a child")]
+    fn children_are_found_where_the_kernel_does_not_list_them() {
+        let mut child = std::process::Command::new("sleep")
+            .arg("1000")
+            .spawn()
+            .expect("sleep");
+        let pid = child.id() as i32;
+        let found = found_children();
+        let listed = children();
+        child.kill().and_then(|()| child.wait()).expect("ours");
+        assert!(found.contains(&pid), "{found:?}");
+        // A thread of the tests made it, and the list is that of the first thread.
+        assert!(listed.iter().all(|pid| found.contains(pid)), "{listed:?}");
+    }
+
+    #[test]
+    fn a_pid_that_was_reaped_is_spared_no_longer() {
+        let mut spared = Spared {
+            strangers: vec![7, 8, 9],
+            ..Spared::default()
+        };
+        spared.forget(8);
+        spared.forget(10);
+        assert_eq!(spared.strangers, [7, 9]);
+    }
 }

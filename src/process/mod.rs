@@ -34,7 +34,7 @@
 //! - Nothing on the way to a kill waits for the lock service, the terminal or another process.
 //!
 //! Reading order: this page, front.rs, manager/, stub.rs, witness.rs; then kill.rs and tree.rs (find, kill
-//! and reap), page.rs and link.rs (what they tell each other), backstop.rs, signals.rs, terminal.rs, inherited.rs,
+//! and reap), page.rs and link.rs (what they tell each other), backstop.rs, signals.rs, notes.rs (whom one reached), terminal.rs, inherited.rs,
 //! cgroup.rs, title.rs, abilities.rs; preemption.rs (one run ends another).
 #![expect(unsafe_code, reason = "the only folder with unsafe code")]
 
@@ -46,6 +46,7 @@ mod inherited;
 mod kill;
 mod link;
 mod manager;
+mod notes;
 mod page;
 pub mod preemption;
 pub mod readiness;
@@ -139,18 +140,25 @@ pub fn supervise(
     let argv = c_strings(invocation.argv)?;
     abilities::require()?;
     let inherited = Inherited::take()?;
+    let page = Page::share()?;
+    let strangers = kill::children();
+    let (front_to_manager, manager_to_front) = Link::pair()?;
+    let (front_to_witness, witness_to_front) = Link::pair()?;
     let common = Common {
         inherited,
-        page: Page::share()?,
+        page,
+        // Last: it has to be removed by whoever is left.
         leaf: Leaf::make(),
         front: std::process::id() as i32,
         argv,
         kill_signal: invocation.kill_signal,
     };
-    let strangers = kill::children();
-    let (front_to_manager, manager_to_front) = Link::pair()?;
-    let (front_to_witness, witness_to_front) = Link::pair()?;
-    match fork()? {
+    let forked = fork().inspect_err(|_| {
+        if let Some(leaf) = &common.leaf {
+            leaf.remove();
+        }
+    });
+    match forked? {
         Fork::Parent(witness) => {
             let spared = Spared {
                 strangers,

@@ -76,6 +76,14 @@ impl Page {
             .store(kill_at.as_nanos().max(1), Ordering::Release);
     }
 
+    /// Whether the time by which the tree has to be killed has come.
+    pub fn is_over(&self, now: Instant) -> bool {
+        match self.kill_at.load(Ordering::Acquire) {
+            0 => false,
+            kill_at => now >= Instant::from_nanos(kill_at),
+        }
+    }
+
     /// Notes what F reports of the run if M dies; before the command is started.
     pub fn note(&self, memo: Memo) {
         let numbers = [
@@ -227,7 +235,10 @@ mod tests {
         let page = Page::share().unwrap();
         let patience = Duration::from_millis(75);
         let kill_at = Instant::from_nanos(1_000_000_000);
+        assert!(!page.is_over(kill_at), "there is no deadline");
         page.publish(kill_at);
+        assert!(page.is_over(kill_at));
+        assert!(!page.is_over(kill_at - Duration::from_nanos(1)));
         assert_eq!(page.guard_at(patience), None, "nothing was started");
         page.set_phase(Phase::Running);
         assert_eq!(page.guard_at(patience), Some(kill_at + patience));

@@ -238,7 +238,7 @@ impl Requests {
     ///
     /// # Errors
     /// When no descriptor is left.
-    pub fn new() -> io::Result<Self> {
+    pub(in crate::process) fn new() -> io::Result<Self> {
         let signals = Signals::requests()?;
         let readiness = Readiness::new(signals.try_clone()?)?;
         Ok(Self { signals, readiness })

@@ -2,6 +2,7 @@
 //!
 //! Numbers rather than nix's `Signal`, which has no real-time signals.
 
+use std::cell::Cell;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -10,7 +11,9 @@ use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
+use crate::clock::{Instant, now};
 use crate::outcome::Ending;
+use crate::process::notes::Note;
 
 /// Ask a manager to end its run: to stop its tree, and to kill it. Whoever stops a service signals every process of
 /// it, but not with these.
@@ -75,11 +78,33 @@ pub struct Arrived {
     pub from_terminal: bool,
     /// The kernel sent it, to this process only.
     pub from_kernel: bool,
+    /// It had not been sent then.
+    pub after: Instant,
+    /// When it was read.
+    pub at: Instant,
+}
+
+impl Arrived {
+    /// To compare with what others got.
+    pub const fn note(&self) -> Note {
+        Note {
+            signal: self.signal,
+            sender: self.sender,
+            after: self.after,
+            at: self.at,
+        }
+    }
 }
 
 /// Reads signals that are blocked.
 #[derive(Debug)]
-pub struct Signals(SignalFd);
+pub struct Signals {
+    fd: SignalFd,
+    /// When there was none to read.
+    none_at: Cell<Instant>,
+    /// The last one that was read, and when that began.
+    last: Cell<(i32, Instant)>,
+}
 
 impl Signals {
     /// Reads every signal that can be blocked.
@@ -87,10 +112,11 @@ impl Signals {
         Self::of(&SigSet::all())
     }
 
-    /// Reads only SIGCHLD.
-    pub fn children() -> io::Result<Self> {
-        let mut set = SigSet::empty();
-        set.add(Signal::SIGCHLD);
+    /// Reads all of them but those that [`Self::requests`] reads.
+    pub fn all_but_requests() -> io::Result<Self> {
+        let mut set = SigSet::all();
+        set.remove(REQUEST_STOP);
+        set.remove(REQUEST_KILL);
         Self::of(&set)
     }
 
@@ -104,13 +130,28 @@ impl Signals {
 
     fn of(set: &SigSet) -> io::Result<Self> {
         let flags = SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC;
-        Ok(Self(SignalFd::with_flags(set, flags)?))
+        // Before this program ran: what came until now is as old as it may be.
+        let never = Instant::from_nanos(0);
+        Ok(Self {
+            fd: SignalFd::with_flags(set, flags)?,
+            none_at: Cell::new(never),
+            last: Cell::new((0, never)),
+        })
     }
 
     /// The next one; never waits.
     pub fn next(&self) -> Option<Arrived> {
-        let info = self.0.read_signal().ok().flatten()?;
+        let before = now();
+        let Some(info) = self.fd.read_signal().ok().flatten() else {
+            self.none_at.set(before);
+            return None;
+        };
         let signal = info.ssi_signo as i32;
+        // A second one was sent after the first was read, or it would be part of it.
+        let after = match self.last.replace((signal, before)) {
+            (last, at) if last == signal => at.max(self.none_at.get()),
+            _ => self.none_at.get(),
+        };
         // Codes above zero are the kernel's (sigaction(2), si_code).
         let by_kernel = info.ssi_code > 0;
         Some(Arrived {
@@ -118,18 +159,20 @@ impl Signals {
             sender: info.ssi_pid as i32,
             from_terminal: by_kernel && is_terminals(signal),
             from_kernel: by_kernel && !is_terminals(signal),
+            after,
+            at: now(),
         })
     }
 
     /// A second descriptor, to wait on.
     pub fn try_clone(&self) -> io::Result<OwnedFd> {
-        self.0.as_fd().try_clone_to_owned()
+        self.fd.as_fd().try_clone_to_owned()
     }
 }
 
 impl AsFd for Signals {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.fd.as_fd()
     }
 }
 

@@ -12,6 +12,7 @@ use std::os::unix::ffi::OsStrExt;
 use nix::sys::prctl;
 use nix::sys::signal::Signal;
 
+use crate::clock::now;
 use crate::process::{Common, leave};
 
 /// Variables that carry the pid they are meant for (sd_listen_fds(3), sd_watchdog_enabled(3)).
@@ -31,8 +32,12 @@ pub fn run(common: &Common, manager: i32, go: OwnedFd, failure: OwnedFd) -> ! {
     let Some(given) = read_environment(go) else {
         leave(0);
     };
-    let environment = environment(&given, common.front);
-    let errno = execute(common, &environment);
+    // M looked at the deadline before it said so, but it, or we, may have been frozen since.
+    let errno = if common.page.is_over(now()) {
+        libc::ETIME
+    } else {
+        execute(common, &environment(&given, common.front))
+    };
     let _ = File::from(failure).write_all(&errno.to_ne_bytes());
     leave(127)
 }

@@ -137,6 +137,18 @@ pub fn is_stopped(pid: i32) -> bool {
     Process::read(pid).is_some_and(|process| process.is_stopped())
 }
 
+/// Whether a process has something to do: one of its threads runs, or waits for the processor.
+pub fn is_at_work(pid: i32) -> bool {
+    let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else {
+        return false;
+    };
+    threads
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .filter_map(Process::read)
+        .any(|thread| thread.state == 'R')
+}
+
 /// The descendants of a process, the nearest first. What is forked while /proc is read can be missing: callers
 /// that need all of them repeat.
 pub fn descendants(root: i32) -> Vec<Process> {
@@ -278,6 +290,12 @@ mod tests {
         for length in 0..line.len() - 4 {
             assert_eq!(Process::parse(&line.as_bytes()[..length]), None, "{length}");
         }
+    }
+
+    #[test]
+    fn who_looks_is_at_work_and_who_sleeps_or_is_gone_is_not() {
+        assert!(is_at_work(std::process::id() as i32));
+        assert!(!is_at_work(0));
     }
 
     #[test]

@@ -37,11 +37,12 @@ pub fn split(common: Common, front: Link, manager_to_front: Link) -> Manager {
         Ok(pipe) => pipe,
         Err(error) => refuse(&front, &error.into()),
     };
+    let witness = std::process::id() as i32;
     match fork() {
         Err(error) => refuse(&front, &error),
         Ok(Fork::Child) => {
             drop((front, alive_write));
-            manager::split(common, manager_to_front, alive_read)
+            manager::split(common, manager_to_front, (witness, alive_read))
         }
         Ok(Fork::Parent(manager)) => {
             drop((manager_to_front, alive_read));
@@ -76,7 +77,7 @@ struct Witness {
 
 fn watch(common: Common, front: Link, manager: i32, _alive: OwnedFd) -> ! {
     crate::process::title::set(c"lock-witness");
-    let front_pidfd = tree::pidfd_open(common.front).ok();
+    let front_pidfd = front.pidfd_of_other(common.front);
     let made = inherited::release_descriptors().and_then(|()| Ok((Signals::all()?, Alarm::new()?)));
     inherited::release_stderr();
     let Ok((signals, alarm)) = made else {
@@ -149,10 +150,7 @@ impl Witness {
             && !arrived.from_terminal
             && !arrived.from_kernel
         {
-            front.send(Message::Seen {
-                signal: arrived.signal,
-                sender: arrived.sender,
-            });
+            front.send(Message::Seen(arrived.note()));
         }
     }
 
@@ -195,11 +193,15 @@ impl Witness {
         }
     }
 
-    /// Kills everybody below: M, which is dead or has let the deadline pass in silence, and the tree.
+    /// M is dead, or has let the deadline pass in silence: kills it and the tree, everybody below us.
     fn take_over(&mut self) -> ! {
         step_aside();
         let leaf = self.common.leaf.as_ref();
-        kill_all(leaf, &Spared::default(), &self.signals, GIVE_UP_AFTER);
+        // Unless what is left was let live outside the lock.
+        if self.common.page.phase() != Phase::Empty {
+            let mut spared = Spared::default();
+            kill_all(leaf, &mut spared, &self.signals, GIVE_UP_AFTER);
+        }
         if let Some(leaf) = leaf {
             leaf.remove();
         }

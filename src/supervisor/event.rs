@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::clock::Instant;
 use crate::lock::entry::Entry;
+use crate::lock::name::LockName;
 use crate::lock::token::{ClusterId, LeaseId, Token};
 use crate::outcome::{Ended, Loss};
 
@@ -77,6 +78,8 @@ pub enum Event {
     FrontGone,
     /// The witness, which guards the tree with us, is dead.
     WitnessGone,
+    /// The process that was to become the command was killed before it was told to.
+    StubGone,
     /// This signal was sent to us and is not the command's: it came before the start or after the end.
     Signal(i32),
 
@@ -108,6 +111,8 @@ pub struct Queue {
     pub holder: Holder,
     /// How many hold it beside that one.
     pub others: usize,
+    /// Which lock it is, where the run wants several.
+    pub lock: Option<LockName>,
 }
 
 /// Who stands in the way.
@@ -132,7 +137,11 @@ pub enum Holder {
 impl Queue {
     /// Who holds the lock, as far as it is known.
     pub fn held_by(&self) -> String {
-        format!("{}{}", self.holder, self.and_others())
+        let lock = match &self.lock {
+            Some(lock) => format!(" (lock {lock})"),
+            None => String::new(),
+        };
+        format!("{}{}{lock}", self.holder, self.and_others())
     }
 
     /// Those who hold it beside the one who came first.

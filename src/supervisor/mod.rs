@@ -62,8 +62,8 @@ pub enum OnLoss {
 pub struct Plan {
     /// The command as it was typed, for messages.
     pub program: String,
-    /// The lock's keys without the last segment: with a cluster, it tells one lock from all others.
-    pub lock_path: String,
+    /// Each lock's keys without the last segment: with a cluster, it tells one lock from all others.
+    pub lock_paths: Vec<String>,
     /// The locks that enclosing runs hold, each `<cluster>:<lock path>`.
     pub enclosing: Vec<String>,
     /// The time between TERM and KILL.
@@ -220,7 +220,9 @@ impl Supervisor {
         match event {
             Event::Tick => {}
             Event::FrontStopped | Event::FrontContinued => self.on_front(now, &event),
-            Event::FrontGone | Event::WitnessGone => self.on_guard_gone(now, &event),
+            Event::FrontGone | Event::WitnessGone | Event::StubGone => {
+                self.on_guard_gone(now, &event)
+            }
             Event::Renewed { .. } | Event::Failed(_) => {
                 self.on_lease(now, event);
             }
@@ -312,21 +314,24 @@ impl Supervisor {
         }
     }
 
-    /// One of the processes that guard the tree is dead. Another fault would find it badly guarded, so it
-    /// ends now.
+    /// One of the processes that guard the tree, or that was to become its first, is dead. Another fault would find
+    /// it badly guarded, so it ends now.
     fn on_guard_gone(&mut self, now: Instant, event: &Event) {
         let front = *event == Event::FrontGone;
         if front {
             self.front = Front::Gone;
         }
-        let before_the_command = match front {
-            true => Outcome::FrontKilled,
-            false => Outcome::HelperKilled("witness"),
+        let before_the_command = match event {
+            Event::FrontGone => Outcome::FrontKilled,
+            Event::StubGone => Outcome::HelperKilled("stub"),
+            _ => Outcome::HelperKilled("witness"),
         };
         match self.phase {
             Phase::Enqueueing { .. } | Phase::Waiting | Phase::Parked | Phase::Preparing { .. } => {
                 self.release(now, After::Finish(before_the_command));
             }
+            // It is heard of when it cannot be started.
+            Phase::Starting if *event == Event::StubGone => {}
             Phase::Starting | Phase::Running | Phase::Draining { .. } | Phase::Stopping { .. } => {
                 let outcome = match front {
                     true => Outcome::FrontKilled,

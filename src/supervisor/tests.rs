@@ -12,6 +12,7 @@ use crate::lock::token::{ClusterId, LeaseId, Token};
 
 const ENOENT: i32 = Errno::ENOENT as i32;
 const EACCES: i32 = Errno::EACCES as i32;
+const ESRCH: i32 = Errno::ESRCH as i32;
 const ENOEXEC: i32 = Errno::ENOEXEC as i32;
 const SECOND: Duration = Duration::from_secs(1);
 const TTL: Duration = Duration::from_secs(60);
@@ -32,7 +33,7 @@ struct World {
 fn plan() -> Plan {
     Plan {
         program: "report".to_owned(),
-        lock_path: "/leasehold/job".to_owned(),
+        lock_paths: vec!["/leasehold/job".to_owned()],
         enclosing: Vec::new(),
         kill_after: KILL_AFTER,
         wait: None,
@@ -59,6 +60,7 @@ fn queue(place: usize) -> Queue {
         waiting: place,
         holder: Holder::Unknown,
         others: 0,
+        lock: None,
     }
 }
 
@@ -630,13 +632,26 @@ fn the_death_of_a_guard_kills_the_tree_and_gives_the_lock_back() {
     assert_eq!(world.over_with(), Outcome::FrontKilled);
 }
 
+#[test]
+fn a_waiter_whose_stub_was_killed_gives_its_place_back_at_once() {
+    let mut world = World::new(plan());
+    world.waiting().event(Event::StubGone);
+    assert_eq!(world.over_with(), Outcome::HelperKilled("stub"));
+    // In the moment in which it is told to start, that is the answer.
+    let mut world = World::new(plan());
+    world.preparing().event(Event::FrontReady);
+    assert_eq!(world.event(Event::StubGone), []);
+    world.event(Event::NotStarted(ESRCH));
+    assert_eq!(world.over_with().exit_status(), 126);
+}
+
 /// Found by the simulator: such a run parked for ever, with nobody left to wake it.
 #[test]
 fn a_run_that_is_to_end_while_it_gives_up_its_place_ends_and_does_not_park() {
-    let witness = Outcome::HelperKilled("witness");
     for (event, outcome) in [
         (Event::FrontGone, Outcome::FrontKilled),
-        (Event::WitnessGone, witness),
+        (Event::WitnessGone, Outcome::HelperKilled("witness")),
+        (Event::StubGone, Outcome::HelperKilled("stub")),
         (Event::Signal(15), Outcome::Interrupted(15)),
     ] {
         let mut world = World::new(plan());
@@ -752,6 +767,7 @@ fn every_event(now: Instant) -> Vec<Event> {
         Event::FrontContinued,
         Event::FrontGone,
         Event::WitnessGone,
+        Event::StubGone,
         Event::Signal(15),
         Event::Tick,
     ]
@@ -763,6 +779,7 @@ fn is_possible(world: &World, event: &Event) -> bool {
         Event::Started | Event::NotStarted(_) => {
             world.tree && world.supervisor.history().started_at.is_none()
         }
+        Event::StubGone => world.starts == 0,
         Event::Ended(_) => world.tree && world.supervisor.history().command.is_none(),
         Event::Empty => {
             world.supervisor.history().command.is_some() || (world.starts == 1 && !world.tree)

@@ -32,6 +32,61 @@ fn a_frozen_endpoint_is_given_up_within_the_connect_timeout() {
 }
 
 #[test]
+fn an_endpoint_with_a_path_is_refused_where_it_stands() {
+    let leasehold = || Run::program(crate::harness::leasehold::binary());
+    let typed = leasehold()
+        .arguments([
+            "run",
+            "--endpoints",
+            "http://127.0.0.1:2379/v3",
+            "job",
+            "true",
+        ])
+        .output();
+    typed.assert_status(64);
+    let inherited = leasehold()
+        .arguments(["run", "job", "echo", "ran"])
+        .variable("LEASEHOLD_ENDPOINTS", "http://127.0.0.1:2379/v3")
+        .output();
+    inherited.assert_status(78);
+    for output in [typed, inherited] {
+        output.assert_stdout("").assert_stderr_has(["no path"]);
+        assert!(output.duration() < Duration::from_secs(2), "{output:?}");
+    }
+}
+
+#[test]
+fn a_certificate_that_may_not_be_read_is_refused() {
+    let folder = tempdir().expect("a folder");
+    let file = folder.path().join("ca.pem");
+    std::fs::write(&file, "secret").expect("written");
+    let mode = |path: &std::path::Path, mode| {
+        let permissions = std::fs::Permissions::from_mode(mode);
+        std::fs::set_permissions(path, permissions).expect("ours");
+    };
+    mode(&file, 0o000);
+    mode(folder.path(), 0o755);
+    let path = file.to_str().expect("readable");
+    let run = Run::new("127.0.0.1:1").lock("job").shell("echo ran");
+    let run = run.arguments(["--cacert", path]);
+    // Root may read everything.
+    let run = match nix::unistd::Uid::effective().is_root() {
+        true => run.wrapped([
+            "setpriv",
+            "--reuid=65534",
+            "--regid=65534",
+            "--clear-groups",
+        ]),
+        false => run,
+    };
+    let output = run.output();
+    output
+        .assert_status(78)
+        .assert_stdout("")
+        .assert_stderr_has([path, "permission denied"]);
+}
+
+#[test]
 fn an_endpoint_that_nobody_listens_on_is_looked_for_as_long_as_asked() {
     let mut etcd = Etcd::start();
     etcd.only().stop();

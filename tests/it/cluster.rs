@@ -1,11 +1,11 @@
 //! Several members: one in trouble never costs a run, and delays a start by a second at most. Endpoints of two
 //! clusters are refused.
 
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
-use crate::harness::etcd::{Etcd, free_port, own_address};
+use crate::harness::etcd::{Etcd, Options, free_port, own_address};
 use crate::harness::eventually::{SOON, eventually, let_time_pass_until};
 use crate::harness::leasehold::{Output, Run, Running};
 use crate::harness::processes::Moment;
@@ -62,6 +62,62 @@ fn a_start_is_delayed_by_a_second_at_most_by_a_member_that_is_frozen_or_dead() {
 }
 
 #[test]
+fn a_member_whose_host_is_gone_delays_no_start_and_costs_no_run() {
+    let etcd = Etcd::start_three();
+    // Nobody answers there, not even that nobody is there.
+    let gone = unreachable();
+    let gone = gone.address.as_str();
+    let alive = [etcd.members[1].endpoint(), etcd.members[2].endpoint()];
+    for at in 0..3 {
+        let mut endpoints: Vec<&str> = alive.iter().map(String::as_str).collect();
+        endpoints.insert(at, gone);
+        let run = Run::new(&endpoints.join(",")).lock("job");
+        assert_not_delayed(&run.shell("echo ran").output(), "its host is gone");
+    }
+    // A second one is lost while the lock is held.
+    let proxy = Proxy::start(free_port(), etcd.members[1].address()).expect("a free port");
+    let endpoints = format!("{gone},{},{}", proxy.endpoint(), alive[1]);
+    let holder = Run::new(&endpoints).lock("job").ttl(TTL_S);
+    let holder = holder.shell("echo ready; cat").spawn();
+    holder.expect_stdout("ready");
+    proxy.blackhole();
+    let_time_pass_until(Moment::now() + TTL + TTL / 2);
+    holder.wait().assert_status(0);
+    etcd.store().assert_clean();
+}
+
+#[test]
+fn a_run_outlives_any_member_that_is_frozen() {
+    let etcd = Etcd::start_three();
+    for troubled in 0..3 {
+        let holder = etcd.run("job").ttl(TTL_S).shell("echo ready; cat").spawn();
+        holder.expect_stdout("ready");
+        etcd.members[troubled].pause();
+        let_time_pass_until(Moment::now() + TTL + TTL / 2);
+        holder.wait().assert_status(0).assert_silent();
+        etcd.members[troubled].resume();
+    }
+    etcd.store().assert_clean();
+}
+
+#[test]
+fn of_five_members_two_may_be_in_trouble() {
+    let mut etcd = Etcd::start_as(5, Options::default());
+    let run = |etcd: &Etcd| etcd.run("job").ttl(TTL_S);
+    let holder = run(&etcd).shell("echo ready; cat").spawn();
+    holder.expect_stdout("ready");
+    etcd.members[0].pause();
+    etcd.members[1].stop();
+    let_time_pass_until(Moment::now() + TTL + TTL / 2);
+    holder.wait().assert_status(0).assert_silent();
+    let output = run(&etcd).shell("echo ran").output();
+    assert_not_delayed(&output, "one frozen, one dead");
+    etcd.members[0].resume();
+    etcd.members[1].restart();
+    etcd.store().assert_clean();
+}
+
+#[test]
 fn a_member_without_a_vote_is_passed_over() {
     let mut etcd = Etcd::start();
     etcd.add_learner();
@@ -76,12 +132,13 @@ fn a_member_without_a_vote_is_passed_over() {
         assert_not_delayed(&output, "a learner");
     }
     // A waiter reads through the next member again and again, and has to hear of the release all the same.
-    let holder = etcd.hold("job");
-    let waiter = Run::new(&format!("{learner},{member}"))
-        .lock("job")
-        .ttl(TTL_S)
-        .shell("echo ran")
-        .spawn();
+    let run = || {
+        let run = Run::new(&format!("{learner},{member}")).lock("job");
+        run.ttl(TTL_S)
+    };
+    let holder = run().shell("echo ready; cat").spawn();
+    holder.expect_stdout("ready");
+    let waiter = run().shell("echo ran").spawn();
     waiter.expect_stderr("waiting");
     let_time_pass_until(Moment::now() + TTL);
     holder.wait().assert_status(0);
@@ -307,14 +364,10 @@ fn a_name_whose_first_addresses_are_dead_is_reached_at_the_next() {
     // Addresses of this test's own on which the same port is closed, or swallows everything.
     let own = own_address().to_string();
     let (network, _) = own.rsplit_once('.').expect("four numbers");
-    let swallowing = TcpListener::bind(format!("{network}.0:{}", alive.port())).expect("ours");
-    let _full = fill(&swallowing);
+    let _swallowing = unreachable_at(&format!("{network}.0:{}", alive.port()));
     let folder = tempfile::tempdir().expect("a folder");
     let hosts = folder.path().join("hosts");
-    for dead in [
-        swallowing.local_addr().expect("bound").ip().to_string(),
-        "127.0.0.2".to_owned(),
-    ] {
+    for dead in [format!("{network}.0"), "127.0.0.2".to_owned()] {
         std::fs::write(
             &hosts,
             format!("{dead} etcd.test\n{} etcd.test\n", alive.ip()),
@@ -374,12 +427,33 @@ fn wait_for_the_others(etcd: &Etcd, but: usize) {
     }
 }
 
+/// An address at which connections are swallowed, as a firewall does it, or the network before a host that is gone.
+struct Unreachable {
+    address: String,
+    _listener: TcpListener,
+    _waiting: Vec<TcpStream>,
+}
+
+fn unreachable() -> Unreachable {
+    unreachable_at(&free_port().to_string())
+}
+
+fn unreachable_at(address: &str) -> Unreachable {
+    let listener = TcpListener::bind(address).expect("ours");
+    let waiting = fill(&listener);
+    Unreachable {
+        address: address.to_owned(),
+        _listener: listener,
+        _waiting: waiting,
+    }
+}
+
 /// Connections that nobody accepts, until the kernel drops further ones without a word.
-fn fill(listener: &TcpListener) -> Vec<std::net::TcpStream> {
+fn fill(listener: &TcpListener) -> Vec<TcpStream> {
     // SAFETY: listen(2) on an open socket changes nothing but the length of its queue.
     let result = unsafe { libc::listen(listener.as_raw_fd(), 0) };
     assert_eq!(result, 0);
     let address = listener.local_addr().expect("bound");
-    let connect = || std::net::TcpStream::connect_timeout(&address, Duration::from_millis(300));
+    let connect = || TcpStream::connect_timeout(&address, Duration::from_millis(300));
     std::iter::from_fn(|| connect().ok()).take(8).collect()
 }

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
+use crate::harness::anatomy::nobodys_uid;
 use crate::harness::etcd::Etcd;
 use crate::harness::eventually::{SOON, let_time_pass_until};
-use crate::harness::leasehold::Running;
+use crate::harness::leasehold::{Run, Running};
 use crate::harness::processes::{Moment, Process};
 
 const TTL_S: u32 = 4;
@@ -16,6 +17,7 @@ const TTL: Duration = Duration::from_secs(TTL_S as u64);
 /// The promise is 100 ms on a machine with time; tests share two cores with one another.
 const SOON_DEAD: Duration = Duration::from_secs(1);
 
+/// Small ones, for rounds.
 const SHAPES: [&str; 9] = [
     "plain",
     "term-proof",
@@ -28,13 +30,34 @@ const SHAPES: [&str; 9] = [
     "orphans",
 ];
 
+/// As wide and as deep as is promised.
+const LARGE: [&str; 2] = ["wide:500", "deep:200"];
+
+/// Root has a cgroup to kill by; whoever has none has to find everybody.
+const USERS: [User; 2] = [User::OneOfTheTests, User::Unprivileged];
+
+#[derive(Clone, Copy, Debug)]
+enum User {
+    OneOfTheTests,
+    Unprivileged,
+}
+
+impl User {
+    fn runs(self, run: Run) -> Run {
+        match self {
+            Self::OneOfTheTests => run,
+            Self::Unprivileged => run.unprivileged(),
+        }
+    }
+}
+
 #[test]
 fn whichever_process_of_leasehold_is_killed_the_tree_is_dead_at_once() {
     let etcd = Etcd::start();
     let count = count_of_leaseholds_own(&etcd);
-    for index in 0..count {
+    for (index, user) in (0..count).flat_map(|index| USERS.map(|user| (index, user))) {
         let name = format!("killed/{index}");
-        let running = tree(&etcd, &name, "daemon");
+        let running = tree_of(&etcd, &name, "daemon", user);
         let command = running.command_processes();
         let victim = &leaseholds_own(&running)[index];
         victim.signal(Signal::SIGKILL);
@@ -82,10 +105,15 @@ fn when_all_of_leasehold_is_killed_at_once_the_tree_is_dead_within_a_second() {
 fn whichever_process_of_leasehold_is_frozen_the_next_holder_finds_nobody() {
     let etcd = Etcd::start();
     let count = count_of_leaseholds_own(&etcd);
-    for index in 0..count {
-        let name = format!("frozen/{index}");
-        let running = tree(&etcd, &name, "daemon");
-        let next = etcd.run(&name).probe(["census", running.cookie()]).spawn();
+    let own_uid = nix::unistd::geteuid().as_raw();
+    let users = [own_uid, nobodys_uid()];
+    for (index, uid) in (0..count).flat_map(|index| users.map(|uid| (index, uid))) {
+        let name = format!("frozen/{index}/{uid}");
+        let running = waiting_tree(&etcd, &name, "daemon").by_user(uid).spawn();
+        running.expect_stdout("ready");
+        // Only the same user may look at the last one's processes.
+        let census = etcd.run(&name).probe(["census", running.cookie()]);
+        let next = census.by_user(uid).spawn();
         etcd.store().wait_for_entries(&name, 2);
         let frozen_at = Moment::now();
         let victim = &leaseholds_own(&running)[index];
@@ -109,8 +137,8 @@ fn whichever_process_of_leasehold_is_frozen_the_next_holder_finds_nobody() {
 #[test]
 fn a_tree_of_any_shape_dies_with_the_front() {
     let etcd = Etcd::start();
-    for shape in SHAPES {
-        let running = tree(&etcd, shape, shape);
+    for (shape, user) in every_shape() {
+        let running = tree_of(&etcd, shape, shape, user);
         let command = running.command_processes();
         assert!(!command.is_empty(), "{shape}");
         running.signal(Signal::SIGKILL);
@@ -126,11 +154,13 @@ fn a_tree_of_any_shape_dies_with_the_front() {
 #[test]
 fn a_tree_of_any_shape_dies_at_the_end_of_its_maximum_runtime() {
     let etcd = Etcd::start();
-    for shape in SHAPES {
+    for (shape, user) in every_shape() {
         let name = shape.replace(':', "/");
-        etcd.run(&name)
+        let run = etcd
+            .run(&name)
             .arguments(["--max-runtime", "0.5", "-k", "0.2"])
-            .probe(["tree", shape])
+            .probe(["tree", shape]);
+        user.runs(run)
             .output()
             .assert_status(124)
             .assert_nobody_left();
@@ -199,17 +229,29 @@ fn two_hundred_holders_with_a_random_fault_each_never_meet() {
     }
 }
 
+fn every_shape() -> impl Iterator<Item = (&'static str, User)> {
+    let shapes = SHAPES.into_iter().chain(LARGE);
+    shapes.flat_map(|shape| USERS.map(|user| (shape, user)))
+}
+
 /// A run whose command is a tree of this shape, standing.
 #[track_caller]
 fn tree(etcd: &Etcd, name: &str, shape: &str) -> Running {
-    let running = etcd
-        .run(&name.replace(':', "/"))
+    tree_of(etcd, name, shape, User::OneOfTheTests)
+}
+
+#[track_caller]
+fn tree_of(etcd: &Etcd, name: &str, shape: &str, user: User) -> Running {
+    let running = user.runs(waiting_tree(etcd, name, shape)).spawn();
+    running.expect_stdout("ready");
+    running
+}
+
+fn waiting_tree(etcd: &Etcd, name: &str, shape: &str) -> Run {
+    etcd.run(&name.replace(':', "/"))
         .ttl(TTL_S)
         .arguments(["-q", "--lock-delay", "0"])
         .probe(["tree", shape])
-        .spawn();
-    running.expect_stdout("ready");
-    running
 }
 
 /// leasehold's own processes of a run, the front first.

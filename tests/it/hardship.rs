@@ -2,15 +2,16 @@
 //! holds, and so do these.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use crate::harness::anatomy::{Own, assert_dead_within, is_root};
+use crate::harness::anatomy::{Own, assert_dead_within, is_root, name, set_uid_shell};
 use crate::harness::etcd::Etcd;
-use crate::harness::eventually::let_time_pass_until;
-use crate::harness::leasehold::{Run, probe};
+use crate::harness::eventually::{SOON, eventually, let_time_pass_until};
+use crate::harness::leasehold::{Run, Running, probe};
+use crate::harness::processes::describe;
 use crate::harness::shell::{installed, typed};
 
 /// The promise is 100 ms on a machine with time; tests share two cores with one another.
@@ -275,15 +276,8 @@ fn a_process_of_another_user_is_named_and_the_lock_kept_until_it_is_gone() {
         return;
     }
     let folder = tempfile::tempdir().expect("a folder");
-    fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755)).expect("ours");
-    // As sudo(8): set-uid, and then root in every respect, so that its caller may not signal it any more (kill(2)).
-    let sudo = folder.path().join("sudo");
-    fs::copy("/usr/bin/setpriv", &sudo).expect("copied");
-    fs::set_permissions(&sudo, PermissionsExt::from_mode(0o4755)).expect("ours");
-    let script = format!(
-        "{} --reuid 0 --regid 0 --clear-groups sh -c 'echo ready; exec sleep 1000' & wait",
-        sudo.display()
-    );
+    let child = set_uid_shell(folder.path());
+    let script = format!("{child} 'echo ready; exec sleep 1000' & wait");
     let running = etcd
         .run("job")
         .arguments(["--ttl", "3", "--max-runtime", "0.5", "-k", "0.2"])
@@ -303,6 +297,137 @@ fn a_process_of_another_user_is_named_and_the_lock_kept_until_it_is_gone() {
     left[0].signal(Signal::SIGKILL);
     running.wait().assert_status(124).assert_nobody_left();
     etcd.store().assert_clean();
+}
+
+#[test]
+fn a_process_in_uninterruptible_sleep_is_named_and_the_lock_kept_until_it_is_gone() {
+    let etcd = Etcd::start();
+    let Some(running) = run_that_hangs_in_a_system_call(&etcd) else {
+        return;
+    };
+    let left = running.command_processes();
+    let stderr = running.expect_stderr("end them by hand");
+    assert!(stderr.contains("uninterruptible"), "{stderr}");
+    // The lease lives on beyond its TTL, so it is renewed.
+    let lease = etcd.store().entries("job")[0].lease;
+    let_time_pass_until(running.started_at + Duration::from_secs(6));
+    assert_eq!(etcd.store().entries("job")[0].lease, lease);
+    end_of_the_file_system(&running);
+    assert_dead_within(&left, SOON_DEAD);
+    running.wait().assert_status(124).assert_nobody_left();
+    etcd.store().assert_clean();
+}
+
+#[test]
+fn a_front_that_is_left_with_somebody_whom_it_cannot_kill_says_so_and_ends() {
+    let etcd = Etcd::start();
+    let Some(running) = run_that_hangs_in_a_system_call(&etcd) else {
+        return;
+    };
+    Own::of(&running).manager.signal(Signal::SIGKILL);
+    let stderr = running.expect_stderr("run on although the lock is lost");
+    assert!(stderr.contains("uninterruptible"), "{stderr}");
+    end_of_the_file_system(&running);
+    running.wait().assert_status(79);
+}
+
+/// A run past its maximum runtime whose command waits for a file system that does not answer.
+fn run_that_hangs_in_a_system_call(etcd: &Etcd) -> Option<Running> {
+    if !is_root() || !Path::new("/dev/fuse").exists() {
+        eprintln!("no file system can be made that does not answer: not tried");
+        return None;
+    }
+    let running = etcd
+        .run("job")
+        .arguments(["--ttl", "3", "--max-runtime", "0.5", "-k", "0.2"])
+        .command(["stat", "/mnt/file"])
+        .after_mounts(&format!("{} hang /mnt", probe()))
+        .spawn();
+    eventually("the command hangs", SOON, || {
+        let states: Vec<String> = running
+            .command_processes()
+            .iter()
+            .map(|process| describe(process.pid))
+            .collect();
+        match states.iter().any(|state| state.contains("stat /mnt")) {
+            true => Ok(()),
+            false => Err(states.join("; ")),
+        }
+    });
+    Some(running)
+}
+
+/// Whoever waits for it gets an error.
+fn end_of_the_file_system(running: &Running) {
+    for process in running.processes() {
+        if name(process.pid) == "probe" {
+            process.signal(Signal::SIGKILL);
+        }
+    }
+}
+
+#[test]
+fn where_no_process_can_be_made_no_cgroup_of_ours_is_left() {
+    let etcd = Etcd::start();
+    let Some(group) = PidsGroup::make() else {
+        println!("no cgroup that limits processes to make: not tried");
+        return;
+    };
+    // The front, the witness, the manager, the stub that becomes the command.
+    for limit in 1..=4 {
+        group.limit(limit);
+        let running = etcd
+            .run("job")
+            .command(["true"])
+            .wrapped(["sh", "-c", &group.enter(), "sh"])
+            .spawn();
+        let leaf = format!("leasehold-{}", running.pid());
+        let output = running.wait();
+        output.assert_status(if limit < 4 { 69 } else { 0 });
+        output.assert_nobody_left();
+        let left = cgroups_named(&leaf);
+        assert!(left.is_empty(), "limit {limit}: {left:?}");
+    }
+    etcd.store().assert_clean();
+}
+
+fn cgroups_named(name: &str) -> Vec<String> {
+    ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"]
+        .into_iter()
+        .map(|root| format!("{root}/{name}"))
+        .filter(|folder| Path::new(folder).exists())
+        .collect()
+}
+
+/// A cgroup with a limit of processes, gone with the test.
+struct PidsGroup(String);
+
+impl PidsGroup {
+    fn make() -> Option<Self> {
+        ["/sys/fs/cgroup/pids", "/sys/fs/cgroup"]
+            .into_iter()
+            .find_map(|root| {
+                let folder = format!("{root}/leasehold-test-pids-{}", std::process::id());
+                fs::create_dir(&folder).ok()?;
+                let group = Self(folder);
+                let limits = Path::new(&group.0).join("pids.max").exists();
+                limits.then_some(group)
+            })
+    }
+
+    fn limit(&self, processes: usize) {
+        fs::write(format!("{}/pids.max", self.0), processes.to_string()).expect("root may");
+    }
+
+    fn enter(&self) -> String {
+        format!("echo $$ >{}/cgroup.procs && exec \"$@\"", self.0)
+    }
+}
+
+impl Drop for PidsGroup {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir(&self.0);
+    }
 }
 
 #[test]

@@ -5,7 +5,7 @@
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
-use crate::harness::anatomy::{Own, freeze};
+use crate::harness::anatomy::{Own, freeze, nobodys_uid};
 use crate::harness::etcd::Etcd;
 use crate::harness::eventually::SOON;
 use crate::harness::leasehold::{Running, probe};
@@ -142,12 +142,17 @@ fn two_hundred_second_holders_find_nobody_of_the_first_whatever_happened_to_it()
             random.next();
         }
         let lock = format!("invariant/{index}");
-        let mut holder = contender(&etcd, &lock, SHAPES[0], None);
+        // Half of them without a cgroup to kill by. One user for each lock: others may not look at its processes.
+        let uid = match index % 2 {
+            0 => nix::unistd::geteuid().as_raw(),
+            _ => nobodys_uid(),
+        };
+        let mut holder = contender(&etcd, &lock, SHAPES[0], None, uid);
         holder.expect_stdout("ready");
         for round in 0..ROUNDS_PER_LOCK {
             let shape = *random.choose(&SHAPES);
             let fault = *random.choose(&FAULTS);
-            holder = one_round(&etcd, &lock, holder, shape, fault, round);
+            holder = one_round(&etcd, (&lock, uid), holder, shape, fault, round);
         }
         holder.signal(Signal::SIGTERM);
         let _ = holder.wait_within(SOON).assert_nobody_left();
@@ -157,14 +162,14 @@ fn two_hundred_second_holders_find_nobody_of_the_first_whatever_happened_to_it()
 /// Strikes the holder, and returns the next one.
 fn one_round(
     etcd: &Etcd,
-    lock: &str,
+    (lock, uid): (&str, u32),
     holder: Running,
     shape: &str,
     fault: Fault,
     round: u64,
 ) -> Running {
     let store = etcd.store();
-    let next = contender(etcd, lock, shape, Some(&holder));
+    let next = contender(etcd, lock, shape, Some(&holder), uid);
     store.wait_for_entries(lock, 2);
     let mut tree = holder.command_processes();
     // The command itself first.
@@ -201,7 +206,7 @@ fn one_round(
 }
 
 /// A run that, admitted, first looks whether anybody of the last holder lives, and then is a tree.
-fn contender(etcd: &Etcd, lock: &str, shape: &str, last: Option<&Running>) -> Running {
+fn contender(etcd: &Etcd, lock: &str, shape: &str, last: Option<&Running>, uid: u32) -> Running {
     let probe = probe();
     let census = last.map_or_else(String::new, |last| {
         format!("{probe} census {};", last.cookie())
@@ -210,6 +215,7 @@ fn contender(etcd: &Etcd, lock: &str, shape: &str, last: Option<&Running>) -> Ru
         .arguments(["-q", "--ttl", "3", "--lock-delay", "1", "-k", "0.2"])
         .arguments(["--on-leftover", "kill"])
         .shell(&format!("{census} exec {probe} tree {shape}"))
+        .by_user(uid)
         .own_group()
         .spawn()
 }

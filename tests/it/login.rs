@@ -22,19 +22,24 @@ const PASSWORD: &str = "corRect:h0rse";
 /// What is refused for good is refused long before `--connect-timeout`.
 const AT_ONCE: Duration = Duration::from_secs(3);
 
-/// The lines of docs/etcd.md that make a user for all locks, run as they stand there.
+const README: &str = include_str!("../../README.md");
+const GUIDE: &str = include_str!("../../docs/etcd.md");
+
+/// The lines that make a user for all locks, run as they stand there.
 #[test]
 fn the_documented_role_for_all_locks_is_enough_for_everything() {
-    let etcd = with_users(Etcd::start());
-    let folder = run_documented(&etcd, "A user for all locks");
-    let as_user = |run: Run| as_user(run, "leasehold", folder.path());
-    everything_works(&etcd, "deploy/prod", &as_user);
+    for text in [README, GUIDE] {
+        let etcd = with_users(Etcd::start());
+        let folder = run_documented(&etcd, text, "A user for all locks");
+        let as_user = |run: Run| as_user(run, "leasehold", folder.path());
+        everything_works(&etcd, "deploy/prod", &as_user);
+    }
 }
 
 #[test]
 fn the_documented_role_for_one_lock_is_enough_for_that_lock_and_no_other() {
     let etcd = with_users(Etcd::start());
-    let folder = run_documented(&etcd, "For one lock");
+    let folder = run_documented(&etcd, GUIDE, "For one lock");
     let as_user = |run: Run| as_user(run, "deployer", folder.path());
     everything_works(&etcd, "deploy/prod", &as_user);
     let output = as_user(etcd.run("other")).shell("echo ran").output();
@@ -274,10 +279,8 @@ fn as_user(run: Run, name: &str, folder: &Path) -> Run {
         .variable("LEASEHOLD_PASSWORD_FILE", file.to_str().expect("readable"))
 }
 
-/// Runs the block of lines of docs/etcd.md whose introduction ends with this; the password file it makes is in
-/// the folder.
-fn run_documented(etcd: &Etcd, which: &str) -> TempDir {
-    let text = include_str!("../../docs/etcd.md");
+/// Runs the block of lines whose introduction ends with this; the password file it makes is in the folder.
+fn run_documented(etcd: &Etcd, text: &str, which: &str) -> TempDir {
     let (_, rest) = text
         .split_once(&format!("{which}:\n\n```sh\n"))
         .unwrap_or_else(|| panic!("no lines {which}"));

@@ -27,6 +27,8 @@ mod transparency;
 mod queue;
 // Readers share, slots are counted.
 mod modes;
+// Several locks, all or none.
+mod also;
 // Nobody runs without the lock.
 mod lease_loss;
 // Unless that was asked for.
@@ -61,6 +63,16 @@ mod jobcontrol;
 mod at_a_terminal;
 // Processes that hide.
 mod odd_trees;
+// Cgroups of the command's own, and frozen ones.
+mod cgroups;
+// What was let live outside the lock.
+mod left_alone;
+// The table of promises, in milliseconds.
+mod promises;
+// Before there is a command.
+mod births;
+// As a service of systemd's.
+mod systemd;
 // Deadlines that the manager lets pass.
 mod starved;
 // Signals, and what the command inherits.

@@ -36,8 +36,15 @@ fn tree(running: &Running) -> Vec<Process> {
     found
 }
 
+/// As the user of the tests, who may have a cgroup to kill by, and as one who has none.
 #[track_caller]
 fn assert_dies_when(etcd: &Etcd, shape: &str, run: Run, strike: impl Fn(&Own)) {
+    assert_one_dies_when(etcd, shape, run.clone(), &strike);
+    assert_one_dies_when(etcd, shape, run.unprivileged(), &strike);
+}
+
+#[track_caller]
+fn assert_one_dies_when(etcd: &Etcd, shape: &str, run: Run, strike: impl Fn(&Own)) {
     let running = run
         .arguments(["-q", "--lock-delay", "0", "--ttl", "3"])
         .probe(["odd", shape])
@@ -89,12 +96,13 @@ fn with_front_and_manager() {
 fn at_the_end_of_its_time() {
     let etcd = Etcd::start();
     for shape in SHAPES {
-        etcd.run(shape)
+        let run = etcd
+            .run(shape)
             .arguments(["--max-runtime", "0.5", "-k", "0.2"])
-            .probe(["odd", shape])
-            .output()
-            .assert_status(124)
-            .assert_nobody_left();
+            .probe(["odd", shape]);
+        for run in [run.clone(), run.unprivileged()] {
+            run.output().assert_status(124).assert_nobody_left();
+        }
     }
     etcd.store().assert_clean();
 }

@@ -95,6 +95,87 @@ fn sent_to_each_process_the_other_way_round() {
     etcd.store().assert_clean();
 }
 
+/// A command that makes a process group of its own, as timeout(1) does.
+fn signals_in_its_own_group(etcd: &Etcd) -> Run {
+    etcd.run("job").probe(["own-group", "signals"])
+}
+
+#[test]
+fn sent_to_each_process_one_by_one_a_command_in_its_own_group_gets_it_once() {
+    let etcd = Etcd::start();
+    let run = signals_in_its_own_group(&etcd);
+    for run in [run.clone(), run.unprivileged()] {
+        for backwards in [false, true] {
+            assert_each_arrives_once(run.clone().spawn(), |running, signal| {
+                let own = Own::of(running);
+                let mut all = [own.front, own.witness, own.manager, command(running)];
+                if backwards {
+                    all.reverse();
+                }
+                for process in all {
+                    process.signal(signal);
+                }
+            });
+        }
+    }
+    etcd.store().assert_clean();
+}
+
+#[test]
+fn sent_to_the_group_or_to_leasehold_a_command_in_its_own_group_gets_it_once() {
+    let etcd = Etcd::start();
+    let group = |running: &Running, signal| {
+        let group = nix::unistd::Pid::from_raw(running.pid());
+        nix::sys::signal::killpg(group, signal).expect("our own group");
+    };
+    let run = signals_in_its_own_group(&etcd).own_group();
+    assert_each_arrives_once(run.clone().spawn(), group);
+    assert_each_arrives_once(run.spawn(), |running, signal| {
+        Own::of(running).front.signal(signal);
+    });
+    etcd.store().assert_clean();
+}
+
+/// As often as it is sent to a process group without leasehold in it, and no more often: a signal that is sent again
+/// before it was read is kept once (signal(7)).
+#[test]
+fn sent_to_the_group_again_and_again_it_is_never_passed_on_in_addition() {
+    let etcd = Etcd::start();
+    let running = signals(&etcd).own_group().spawn();
+    running.expect_stdout("ready");
+    let group = nix::unistd::Pid::from_raw(running.pid());
+    for _ in 0..20 {
+        for _ in 0..50 {
+            nix::sys::signal::killpg(group, Signal::SIGTERM).expect("our own group");
+        }
+        // Whatever was to be passed on is: a signal for the command alone comes after it.
+        Own::of(&running).front.signal(Signal::SIGUSR1);
+        eventually("what came last has arrived", SOON, || {
+            let stdout = running.expect_stdout("ready");
+            if stdout.ends_with("signal SIGUSR1\n") {
+                Ok(())
+            } else {
+                Err(stdout)
+            }
+        });
+        nix::sys::signal::killpg(group, Signal::SIGHUP).expect("our own group");
+        eventually("what came last has arrived", SOON, || {
+            let stdout = running.expect_stdout("ready");
+            if stdout.ends_with("signal SIGHUP\n") {
+                Ok(())
+            } else {
+                Err(stdout)
+            }
+        });
+    }
+    Own::of(&running).front.signal(Signal::SIGUSR2);
+    let output = running.wait();
+    let count = |name: &str| output.stdout.matches(name).count();
+    assert_eq!((count("SIGUSR1"), count("SIGHUP")), (20, 20));
+    assert!(count("SIGTERM") <= 1000, "{}", output.describe());
+    etcd.store().assert_clean();
+}
+
 #[test]
 fn sent_to_one_of_leaseholds_helpers_alone_it_reaches_nobody() {
     let etcd = Etcd::start();

@@ -5,6 +5,7 @@
 //! | `now` | prints nanoseconds since boot |
 //! | `ticks FILE` | prints `ready`, then writes the time to FILE for ever |
 //! | `signals` | prints `ready`, then a line for every signal; USR2 ends it |
+//! | `own-group COMMAND...` | makes a process group of its own and goes on as another line of this table |
 //! | `die SIGNAL` | dies of the signal with this number |
 //! | `watch SIGNAL...` | prints `ready`, then a line for each of these; others have their usual effect |
 //! | `raw` | makes the terminal raw, ignores TERM, prints `raw` and stays until `q` is typed |
@@ -14,6 +15,8 @@
 //! | `tree SHAPE` | starts a tree of processes, prints `ready` and stays: see `tree.rs` |
 //! | `init COMMAND...` | as PID 1: runs COMMAND, reaps nobody else, prints who is left |
 //! | `without CALL COMMAND...` | runs COMMAND where a system call does not exist: see `lacking.rs` |
+//! | `hang FOLDER` | mounts a file system there that never answers, until the process that is left is killed |
+//! | `greet` | greets whoever connects to the socket that systemd passes, once |
 //! | `notify TEXT` | sends TEXT to $NOTIFY_SOCKET, as a service of Type=notify does |
 //! | `fork-bomb` | forks until it is stopped |
 //! | `odd SHAPE` | starts a tree of processes that hide: see `odd.rs` |
@@ -25,6 +28,7 @@
 )]
 #![expect(unsafe_code, reason = "it forks and changes signal dispositions")]
 
+mod hang;
 mod lacking;
 mod odd;
 #[path = "../it/harness/processes.rs"]
@@ -39,7 +43,8 @@ mod tree;
 
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::FromRawFd;
 use std::os::unix::net::UnixDatagram;
 use std::thread;
 use std::time::Duration;
@@ -50,7 +55,16 @@ use nix::time::{ClockId, clock_gettime};
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    go(&words);
+}
+
+fn go(words: &[&str]) {
     match words[..] {
+        ["own-group", ref rest @ ..] => {
+            let own = nix::unistd::Pid::from_raw(0);
+            nix::unistd::setpgid(own, own).expect("not the leader of a session");
+            go(rest);
+        }
         ["now"] => say(&nanos_since_boot().to_string()),
         ["ticks", file] => ticks(file),
         ["signals"] => signals(),
@@ -59,6 +73,8 @@ fn main() {
         ["raw"] => terminal::raw(),
         ["init", ref command @ ..] => lacking::neglectful_init(command),
         ["without", call, ref command @ ..] => lacking::without(call, command),
+        ["hang", folder] => hang::mount(folder),
+        ["greet"] => greet(),
         ["notify", text] => notify(text),
         ["fork-bomb"] => tree::bomb(),
         ["state"] => state::print(),
@@ -146,6 +162,18 @@ fn notify(text: &str) {
     sender
         .send_to(text.as_bytes(), socket)
         .expect("somebody listens");
+}
+
+/// As sd_listen_fds(3) says.
+fn greet() {
+    let own = std::process::id().to_string();
+    assert_eq!(std::env::var("LISTEN_PID"), Ok(own), "meant for us");
+    assert_eq!(std::env::var("LISTEN_FDS").as_deref(), Ok("1"));
+    // SAFETY: the first descriptor that is passed is 3, and nobody else in this process knows it.
+    let listener = unsafe { TcpListener::from_raw_fd(3) };
+    let (mut stream, _) = listener.accept().expect("somebody connects");
+    let text = b"hello from the command\n";
+    stream.write_all(text).expect("somebody reads");
 }
 
 fn census(cookie: &str) {

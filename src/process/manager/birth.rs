@@ -10,12 +10,13 @@ use nix::unistd::{pipe2, setsid};
 
 use crate::process::link::{Link, Message};
 use crate::process::manager::{Manager, State};
+use crate::process::notes::Notes;
 use crate::process::signals::Signals;
 use crate::process::{Common, Fork, fork, inherited, leave, stub, tree};
 
-/// Becomes the manager, after forking the stub.
-pub fn split(common: Common, front: Link, witness: OwnedFd) -> Manager {
-    match make(common, &front, &witness) {
+/// Becomes the manager, after forking the stub. The witness is given by its pid and a pipe that ends with it.
+pub fn split(common: Common, front: Link, witness: (i32, OwnedFd)) -> Manager {
+    match make(common, &front, &witness.1) {
         Ok(parts) => parts.into_manager(front, witness),
         Err(error) => {
             front.send(Message::NotSplit(error.raw_os_error().unwrap_or(libc::EIO)));
@@ -30,7 +31,7 @@ struct Parts {
     command: i32,
     go: File,
     failure: File,
-    children: Signals,
+    signals: Signals,
 }
 
 fn make(common: Common, front: &Link, witness: &OwnedFd) -> io::Result<Parts> {
@@ -59,7 +60,7 @@ fn make(common: Common, front: &Link, witness: &OwnedFd) -> io::Result<Parts> {
         command,
         go: go_write.into(),
         failure: failure_read.into(),
-        children: Signals::children()?,
+        signals: Signals::all()?,
     })
 }
 
@@ -74,14 +75,18 @@ fn close_in_stub(front: &Link, witness: &OwnedFd) {
 }
 
 impl Parts {
-    fn into_manager(self, front: Link, witness: OwnedFd) -> Manager {
+    fn into_manager(self, front: Link, (witness_pid, witness): (i32, OwnedFd)) -> Manager {
+        let witness_pidfd = tree::pidfd_open(witness_pid).ok();
+        // Asked last: it lived when the descriptor was opened, or else the pid may mean anybody.
+        let its_child = nix::unistd::getppid().as_raw() == witness_pid;
         Manager {
-            front_pidfd: tree::pidfd_open(self.common.front).ok(),
+            front_pidfd: front.pidfd_of_other(self.common.front),
             common: self.common,
             front: Some(front),
             witness: Some(witness),
-            witness_pidfd: tree::pidfd_open(nix::unistd::getppid().as_raw()).ok(),
-            children: self.children,
+            witness_pidfd: witness_pidfd.filter(|_| its_child),
+            signals: self.signals,
+            notes: Notes::default(),
             command: self.command,
             stopped: None,
             state: State::Waiting(self.go),

@@ -8,8 +8,10 @@ use crate::outcome::Ended;
 use crate::process::kill::{self, Change, Left, Spared};
 use crate::process::link::{Message, Reach, Received};
 use crate::process::manager::{Manager, State};
+use crate::process::notes::{Note, Settled};
 use crate::process::page::Phase;
-use crate::process::{signals, tree};
+use crate::process::signals::{self, Arrived};
+use crate::process::tree;
 use crate::supervisor::Event;
 
 /// How often M looks whether a front that does not answer is stopped. SIGSTOP gives it no time to say so.
@@ -26,6 +28,7 @@ impl Manager {
                 self.note_front(Event::FrontStopped);
             }
         }
+        self.pass_what_we_have_not_got();
     }
 
     /// Tells that the front was stopped, or goes on, if that is news and no command runs that would be, too.
@@ -44,11 +47,7 @@ impl Manager {
                 self.note_front(Event::FrontContinued);
                 self.events.push_back(Event::FrontReady);
             }
-            Received::Message(Message::Signal {
-                signal,
-                sender,
-                reach,
-            }) => self.take_signal(signal, sender, reach),
+            Received::Message(Message::Signal { note, reach }) => self.take_signal(note, reach),
             Received::Message(Message::FrontStopped) => self.note_front(Event::FrontStopped),
             Received::Message(Message::FrontContinued) => self.note_front(Event::FrontContinued),
             Received::Message(Message::StillStopped) => {
@@ -66,7 +65,8 @@ impl Manager {
 
     /// Passes on what was meant for the command and did not reach it; the rest is for the supervisor while
     /// there is no command.
-    pub(super) fn take_signal(&mut self, signal: i32, sender: i32, reach: Reach) {
+    fn take_signal(&mut self, note: Note, reach: Reach) {
+        let Note { signal, sender, .. } = note;
         // A command that is dead already must not swallow it.
         self.read_children();
         if !matches!(self.state, State::Starting | State::Running) {
@@ -75,17 +75,49 @@ impl Manager {
             }
             return;
         }
-        let group = self.command_group();
-        let reached = match reach {
-            Reach::Front => false,
-            Reach::Group => group == self.front_group(),
-            // Sent to those whom the terminal concerns, whatever their group.
-            Reach::Terminal => true,
-        };
         // What the command sends to its own surroundings is not for itself, as in sudo.
-        if reached || sender == self.command {
+        if sender == self.command {
             return;
         }
+        match reach {
+            Reach::Front => self.pass(signal),
+            // In a group of its own the command has not got what was sent to the front's group. It has if this was
+            // sent to everybody one by one: then we get it as well.
+            Reach::Group if self.command_group() != self.front_group() => {
+                self.notes.got(note);
+            }
+            // Sent to those whom the terminal concerns, whatever their group.
+            Reach::Group | Reach::Terminal => {}
+        }
+    }
+
+    /// Takes what was sent to this process.
+    pub(super) fn note_own(&mut self, arrived: Arrived) {
+        if arrived.signal == libc::SIGCHLD {
+            self.read_children();
+        } else if !arrived.from_kernel && !arrived.from_terminal {
+            // The command has its own copy.
+            self.notes.other_got(arrived.note());
+        }
+    }
+
+    /// Passes on what was sent to the front's group only: we would have got it by now.
+    fn pass_what_we_have_not_got(&mut self) {
+        if self.notes.next().is_none() {
+            return;
+        }
+        while let Some(arrived) = self.signals.next() {
+            self.note_own(arrived);
+        }
+        for Settled { note, both } in self.notes.known(now(), tree::is_at_work) {
+            if !both && matches!(self.state, State::Starting | State::Running) {
+                self.pass(note.signal);
+            }
+        }
+    }
+
+    fn pass(&self, signal: i32) {
+        let group = self.command_group();
         // A shell with a group of its own was stopped with all of it.
         let whole_group = signal == libc::SIGCONT && group > 1 && group != self.front_group();
         let target = if whole_group { -group } else { self.command };
@@ -132,7 +164,10 @@ impl Manager {
             self.read_failure(true);
         }
         match self.state {
-            State::Waiting(_) => self.state = State::Lost,
+            State::Waiting(_) => {
+                self.state = State::Lost;
+                self.events.push_back(Event::StubGone);
+            }
             State::NotStarted | State::Lost => {}
             _ => {
                 if matches!(self.state, State::Starting) {

@@ -14,12 +14,13 @@ mod watch;
 use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::Write;
+use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::time::TimeSpec;
+use nix::sys::wait::{WaitPidFlag, WaitStatus};
 use nix::unistd::{Pid, getpgid};
 
 use crate::clock::{Instant, now};
@@ -28,7 +29,9 @@ use crate::process::kill::{self, EAGER_ROUNDS, Killing, Spared};
 use crate::process::link::{Link, Message};
 use crate::process::manager::facts::LOOK_EVERY;
 use crate::process::manager::watch::{Waits, Wake};
+use crate::process::notes::Notes;
 use crate::process::page::{Page, Phase};
+use crate::process::preemption::Requests;
 use crate::process::signals::{self, Signals};
 use crate::process::tree::{self, Leftover};
 use crate::process::{Common, Memo, inherited, stub};
@@ -38,6 +41,8 @@ pub use birth::split;
 
 /// How long [`Manager::kill`] keeps the event loop waiting before it goes on in the background.
 const KILL_AT_ONCE: Duration = Duration::from_millis(5);
+/// How long a stub that was killed may take to be reaped.
+const REAP_STUB: Duration = Duration::from_millis(200);
 /// How long [`Manager::finish`] kills what must not be there any more.
 const FINISH_KILL: Duration = Duration::from_secs(1);
 
@@ -50,7 +55,10 @@ pub struct Manager {
     /// Ends when W dies; none once it has.
     witness: Option<OwnedFd>,
     witness_pidfd: Option<OwnedFd>,
-    children: Signals,
+    /// Children's, and whatever else is sent to us: it was sent to everybody one by one.
+    signals: Signals,
+    /// Signals that front and witness got, and those that we got.
+    notes: Notes,
     command: i32,
     /// The signal that the command was stopped by, until it is continued.
     stopped: Option<i32>,
@@ -100,7 +108,7 @@ impl Manager {
             }
             match self.wait().await {
                 Wake::Front(received) => self.read_front(received),
-                Wake::Children => self.read_children(),
+                Wake::Signal(arrived) => self.note_own(arrived),
                 Wake::Failure => self.read_failure(false),
                 Wake::WitnessGone => {
                     self.witness = None;
@@ -116,6 +124,15 @@ impl Manager {
     pub fn prepare(&mut self) {
         self.tell_front(Message::Ready);
         self.look_at = Some(now() + LOOK_EVERY);
+    }
+
+    /// What other leaseholds ask of us, for who wants to hear it: to be called before the first [`Manager::next`].
+    ///
+    /// # Errors
+    /// When no descriptor is left.
+    pub fn requests(&mut self) -> io::Result<Requests> {
+        self.signals = Signals::all_but_requests()?;
+        Requests::new()
     }
 
     /// Notes what the front reports of the run if we die. To be called before [`Manager::start`].
@@ -230,14 +247,22 @@ impl Manager {
         if self.is_alive() {
             debug_assert!(false, "finished while the command's tree was alive");
             let leaf = self.common.leaf.as_ref();
-            kill::kill_all(leaf, &Spared::default(), &self.children, FINISH_KILL);
+            kill::kill_all(leaf, &mut Spared::default(), &self.signals, FINISH_KILL);
         }
     }
 
-    /// Kills and reaps the stub: a child of ours until it is reaped.
+    /// Kills and reaps the stub: a child of ours until it is reaped. A debugger that holds it gets its end first,
+    /// and may keep it (ptrace(2)); it can do no harm any more.
     fn reap_stub(&mut self) {
         let _ = signals::send(self.command, libc::SIGKILL);
-        let _ = nix::sys::wait::waitpid(Pid::from_raw(self.command), None);
+        let give_up_at = now() + REAP_STUB;
+        while kill::is_child(self.command) && now() < give_up_at {
+            let stub = Pid::from_raw(self.command);
+            match nix::sys::wait::waitpid(stub, Some(WaitPidFlag::WNOHANG)) {
+                Ok(WaitStatus::StillAlive) => self.wait_for_child(Duration::from_millis(1)),
+                _ => return,
+            }
+        }
     }
 
     /// Whether processes of the tree may be alive.
@@ -273,9 +298,10 @@ impl Manager {
             .map_or(self.common.inherited.group, Pid::as_raw)
     }
 
-    fn wait_for_child(&self, pause: Duration) {
-        let mut fds = [PollFd::new(self.children.as_fd(), PollFlags::POLLIN)];
+    fn wait_for_child(&mut self, pause: Duration) {
+        let mut fds = [PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
         let _ = ppoll(&mut fds, Some(TimeSpec::from_duration(pause)), None);
-        while self.children.next().is_some() {}
+        // The children are reaped in the next round; nothing is passed on to what is being killed.
+        while self.signals.next().is_some() {}
     }
 }

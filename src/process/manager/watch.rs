@@ -12,11 +12,13 @@ use crate::process::kill::Killing;
 use crate::process::link::{Link, Received};
 use crate::process::manager::{Manager, State};
 use crate::process::readiness::Readiness;
+use crate::process::signals::Arrived;
 
 /// What happened, as the descriptors tell it.
 pub(super) enum Wake {
     Front(Received),
-    Children,
+    /// Sent to us: a child has changed, or everybody got it.
+    Signal(Arrived),
     Failure,
     WitnessGone,
     /// It is time for something.
@@ -26,7 +28,7 @@ pub(super) enum Wake {
 /// The descriptors, watched by tokio.
 pub(super) struct Waits {
     front: Readiness<OwnedFd>,
-    children: Readiness<OwnedFd>,
+    signals: Readiness<OwnedFd>,
     failure: Readiness<OwnedFd>,
     witness: Readiness<OwnedFd>,
     time: Timer,
@@ -38,12 +40,14 @@ impl Manager {
             self.waits = Some(self.watch().expect("the kernel watches five descriptors"));
         }
         let round_at = self.killing.as_ref().map(Killing::round_at);
-        let next = [round_at, self.look_at].into_iter().flatten().min();
+        let settle_at = self.notes.next();
+        let next = [round_at, self.look_at, settle_at];
+        let next = next.into_iter().flatten().min();
         let starting = matches!(self.state, State::Starting);
         let Self {
             front,
             witness,
-            children,
+            signals,
             failure,
             waits: Some(waits),
             ..
@@ -59,7 +63,7 @@ impl Manager {
             received = waits.front.read(|_| next_message()), if front.is_some() => {
                 Wake::Front(received.unwrap_or(Received::End))
             }
-            _ = waits.children.read(|_| children.next()) => Wake::Children,
+            Ok(arrived) = waits.signals.read(|_| signals.next()) => Wake::Signal(arrived),
             _ = waits.failure.read(|_| is_readable(failure).then_some(())), if starting => Wake::Failure,
             _ = waits.witness.read(|fd| is_readable(fd).then_some(())), if witness.is_some() => {
                 Wake::WitnessGone
@@ -74,7 +78,7 @@ impl Manager {
         let gone = || Err(io::Error::from_raw_os_error(libc::EBADF));
         Ok(Waits {
             front: Readiness::new(front.unwrap_or_else(gone)?)?,
-            children: Readiness::new(self.children.try_clone()?)?,
+            signals: Readiness::new(self.signals.try_clone()?)?,
             failure: Readiness::new(self.failure.as_fd().try_clone_to_owned()?)?,
             witness: Readiness::new(witness.unwrap_or_else(gone)?)?,
             time: Timer::new()?,

@@ -1,6 +1,8 @@
 //! Who is who around a command, and places where leasehold has to do without something.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -97,19 +99,39 @@ pub(crate) fn is_root() -> bool {
 }
 
 /// A user whom nobody else is, another one each time: its processes can be counted and limited.
-fn nobodys_uid() -> u32 {
+pub(crate) fn nobodys_uid() -> u32 {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     100_000 + 64 * std::process::id() + NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+/// The beginning of a shell command line: `sh -c`, as root in every respect, so that an unprivileged caller may not
+/// signal it any more (kill(2)), as under sudo(8). The program is made in `folder`.
+pub(crate) fn set_uid_shell(folder: &Path) -> String {
+    fs::set_permissions(folder, PermissionsExt::from_mode(0o755)).expect("ours");
+    let sudo = folder.join("sudo");
+    if !sudo.exists() {
+        fs::copy("/usr/bin/setpriv", &sudo).expect("copied");
+        fs::set_permissions(&sudo, PermissionsExt::from_mode(0o4755)).expect("ours");
+    }
+    format!(
+        "{} --reuid 0 --regid 0 --clear-groups sh -c",
+        sudo.display()
+    )
 }
 
 impl Run {
     /// As a user without any rights: one whom nobody else is, where the tests have root's rights.
     pub(crate) fn unprivileged(self) -> Self {
+        self.by_user(nobodys_uid())
+    }
+
+    /// As this user, where the tests have root's rights.
+    pub(crate) fn by_user(self, uid: u32) -> Self {
         if !is_root() {
             return self;
         }
         let run = self.variable("HOME", "/nonexistent");
-        let uid = nobodys_uid().to_string();
+        let uid = uid.to_string();
         run.wrapped([
             "setpriv",
             "--reuid",

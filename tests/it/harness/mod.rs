@@ -5,6 +5,8 @@
 pub(crate) mod etcd;
 // Certificates, good and bad.
 pub(crate) mod certificates;
+// Cgroups that are delegated, or frozen.
+pub(crate) mod cgroup;
 // A look into the store behind leasehold's back.
 pub(crate) mod store;
 // The command under test.
