@@ -95,6 +95,8 @@ mod fence_state;
 mod fence_crash;
 // Resources of all kinds refuse a holder that is one no more.
 mod fence_recipes;
+// Every fault that etcd, the network and the machine can have, in one table.
+mod chaos;
 // What users read is true.
 mod help;
 // What developers read is true.
