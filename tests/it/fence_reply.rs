@@ -12,6 +12,8 @@ use crate::harness::proxy::{Proxy, Way};
 
 /// Enough to break a connection between etcd's answer and its arrival.
 const DELAY: Duration = Duration::from_millis(400);
+/// Enough to act between an answer and what is said next; and a first attempt, which is given a second, still gets one.
+const SHORT_DELAY: Duration = Duration::from_millis(200);
 
 /// A write whose reply is on its way when the connection breaks.
 fn write_and_lose_the_reply(held: &Held, proxy: &Proxy, patience: &str) -> Running {
@@ -86,7 +88,7 @@ impl Silent {
 
     fn proxied(&mut self) -> Proxy {
         let proxy = Proxy::start(free_port(), self.etcd.only().address()).expect("listens");
-        proxy.delay(DELAY);
+        proxy.delay(SHORT_DELAY);
         proxy
     }
 
@@ -97,16 +99,13 @@ impl Silent {
             .arguments(["--sequencer", &self.sequencer])
     }
 
-    /// How many transactions etcd has answered.
-    fn answered(&self) -> u64 {
+    /// Waits until etcd has answered so many transactions in all. It counts them after it has answered: what was
+    /// done before has to be waited for as well.
+    fn wait_for_answers(&self, total: u64) {
         let label = "grpc_method=\"Txn\"";
-        self.etcd.metric("grpc_server_handled_total", label)
-    }
-
-    fn wait_for_an_answer_after(&self, before: u64) {
-        eventually("another transaction is answered", SOON, || {
-            let now = self.answered();
-            if now > before { Ok(()) } else { Err(now) }
+        eventually("the transaction is answered", SOON, || {
+            let now = self.etcd.metric("grpc_server_handled_total", label);
+            if now >= total { Ok(()) } else { Err(now) }
         });
     }
 }
@@ -119,7 +118,6 @@ fn write_what_the_successor_writes(nth: Option<usize>) {
     let before = held.fence(&direct, ["put", "app/a", "before"]).output();
     before.assert_status(0);
     let proxy = held.proxied();
-    let answered = held.answered();
     let writing = held
         .fence(&proxy.endpoint(), ["put", "app/a", "same"])
         .arguments(["--connect-timeout", "20"])
@@ -131,7 +129,8 @@ fn write_what_the_successor_writes(nth: Option<usize>) {
             }
         }
         None => {
-            held.wait_for_an_answer_after(answered);
+            // The entry, the first put (it reads, it writes), and the reading of the second.
+            held.wait_for_answers(4);
             proxy.wait_for_quiet_after_next_burst(SOON);
         }
     }
@@ -164,13 +163,12 @@ fn a_put_that_arrives_late_is_not_done_after_any_later_write_of_its_holder() {
     for later in later {
         let mut held = Silent::hold();
         let (proxy, direct) = (held.proxied(), held.etcd.endpoints());
-        let answered = held.answered();
         let writing = held
             .fence(&proxy.endpoint(), ["put", "app/a", "late"])
             .arguments(["--connect-timeout", "6"])
             .spawn();
-        // It has read; what it sends now is the write.
-        held.wait_for_an_answer_after(answered);
+        // The entry is there and it has read; what it sends now is the write.
+        held.wait_for_answers(2);
         proxy.hold(Way::ToServer);
         proxy.wait_for_quiet_after_next_burst(SOON);
         proxy.deafen();
@@ -179,11 +177,14 @@ fn a_put_that_arrives_late_is_not_done_after_any_later_write_of_its_holder() {
             .assert_status(69)
             .assert_stderr_has(["whether app/a was written is not known"]);
         // There is nothing to be deleted, and that is how it stays.
-        let now = held.fence(&direct, []).all_arguments(later);
+        let now = Run::new(&direct)
+            .arguments(["fence"])
+            .all_arguments(later)
+            .arguments(["--sequencer", &held.sequencer]);
         now.output().assert_status(0);
-        let answered = held.answered();
+        held.wait_for_answers(4);
         proxy.mend();
-        held.wait_for_an_answer_after(answered);
+        held.wait_for_answers(5);
         let late = value(&held.etcd.store(), "app/a");
         assert!(late.is_none(), "{late:?} after {later:?}");
     }
