@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::clock::Instant;
-use crate::outcome::Outcome;
+use crate::outcome::{Loss, Outcome};
 use crate::process::preemption::Request;
 use crate::supervisor::Event;
 
@@ -141,6 +141,13 @@ impl Guard {
             (Event::StubGone, Phase::Preparing) => self.finish(Outcome::HelperKilled("stub")),
             (Event::FrontGone, Phase::Done) => None,
             (Event::FrontGone, _) => self.kill(now, Outcome::FrontKilled),
+            // Another fault would find the tree badly guarded, so it ends now.
+            (Event::WitnessGone, Phase::Preparing) => {
+                let why = "the witness process died before the command ran".to_owned();
+                self.finish(Outcome::Defect(why))
+            }
+            (Event::WitnessGone, Phase::Done | Phase::Killing { .. }) => None,
+            (Event::WitnessGone, _) => self.kill(now, Outcome::Lost(Loss::WitnessDied)),
             // The process layer passes signals on, and no service is involved.
             _ => None,
         }
@@ -283,6 +290,10 @@ mod tests {
                 Outcome::Interrupted(15),
             ),
             (Happening::Process(Event::FrontGone), Outcome::FrontKilled),
+            (
+                Happening::Process(Event::WitnessGone),
+                Outcome::Defect("the witness process died before the command ran".to_owned()),
+            ),
         ];
         for (happening, outcome) in cases {
             assert_eq!(guard().handle(NOW, happening), Some(Deed::Finish(outcome)));
@@ -308,6 +319,20 @@ mod tests {
         let named = guard.handle(NOW + NAME_AFTER, Happening::Tick);
         assert_eq!(named, Some(Deed::Name { killed: true }));
         assert_eq!(over(&mut guard), Some(Outcome::FrontKilled));
+    }
+
+    #[test]
+    fn the_death_of_the_witness_kills_as_well() {
+        let died = Some(Outcome::Lost(Loss::WitnessDied));
+        let mut guard = running();
+        assert_eq!(process(&mut guard, Event::WitnessGone), Some(Deed::Kill));
+        assert_eq!(process(&mut guard, Event::WitnessGone), None);
+        assert_eq!(over(&mut guard), died);
+        assert_eq!(process(&mut guard, Event::WitnessGone), None);
+        let mut guard = running();
+        process(&mut guard, Event::Ended(Ended::Exited(0)));
+        assert_eq!(process(&mut guard, Event::WitnessGone), Some(Deed::Kill));
+        assert_eq!(over(&mut guard), died);
     }
 
     #[test]

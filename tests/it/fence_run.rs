@@ -6,7 +6,7 @@ use std::path::Path;
 use nix::sys::signal::Signal;
 
 use crate::harness::leasehold::{Run, binary};
-use crate::harness::machine::{Machine, assert_all_dead};
+use crate::harness::machine::{Machine, assert_all_dead, process_named};
 use crate::harness::untested;
 
 const SEQUENCER: &str = "1:cafe:exclusive:33:beef:job";
@@ -327,4 +327,28 @@ fn a_signal_reaches_the_command_and_a_killed_front_takes_the_tree_along() {
     running.signal(Signal::SIGKILL);
     assert_all_dead(&tree);
     machine.run("34").shell(":").output().assert_status(0);
+}
+
+#[test]
+fn whichever_process_of_leasehold_is_killed_the_tree_is_dead_and_the_next_one_runs() {
+    let machine = Machine::new();
+    for (name, status) in [
+        ("leasehold", None),
+        ("lock-witness", Some(79)),
+        ("lock-manager", Some(79)),
+    ] {
+        let running = machine.stubborn("33");
+        let tree = running.command_processes();
+        process_named(&running, name).signal(Signal::SIGKILL);
+        assert_all_dead(&tree);
+        let output = running.wait();
+        match status {
+            Some(status) => output
+                .assert_status(status)
+                .assert_stderr_has([&format!("{} process was killed", &name[5..])]),
+            None => output.assert_signal(9),
+        };
+        output.assert_nobody_left();
+        machine.run("33").shell(":").output().assert_status(0);
+    }
 }
