@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::sync::mpsc;
+use std::time::Duration;
 
 use nix::unistd::{User, gethostname, getpid, getuid};
 
@@ -15,6 +17,9 @@ use crate::config::inherited::{
 use crate::config::secret::Secret;
 use crate::outcome::Outcome;
 use crate::ui::prompt;
+
+/// How long a pipe is waited for that somebody else has to write into: as long as a cluster is, by default.
+const PIPE_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Reads variables, host, user and pid.
 pub fn inherited() -> Inherited {
@@ -94,7 +99,7 @@ pub fn resolved_silently<T>(
 
 fn read(path: &Path) -> FileState {
     use std::io::ErrorKind;
-    match content(path) {
+    match content_in_time(path, PIPE_PATIENCE) {
         Ok(state) => state,
         // A folder that is a file holds no other file.
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
@@ -102,6 +107,25 @@ fn read(path: &Path) -> FileState {
         }
         Err(error) => FileState::Unreadable(crate::ui::system_error(&error)),
     }
+}
+
+/// A pipe may have nobody at its other end, or somebody who writes nothing: neither may keep cron's job from ever
+/// ending. Opening it can block too, so a thread does both, which is left behind when the time is up.
+fn content_in_time(path: &Path, patience: Duration) -> std::io::Result<FileState> {
+    let is_ordinary = |metadata: std::fs::Metadata| metadata.is_file() || metadata.is_dir();
+    if std::fs::metadata(path).is_ok_and(is_ordinary) {
+        return content(path);
+    }
+    let (read, answer) = mpsc::channel();
+    let owned = path.to_owned();
+    std::thread::Builder::new().spawn(move || {
+        // An error means that nobody waits for it any more.
+        let _ = read.send(content(&owned));
+    })?;
+    let late = format!("nothing came out of it within {patience:?}");
+    answer
+        .recv_timeout(patience)
+        .unwrap_or(Ok(FileState::Unreadable(late)))
 }
 
 fn content(path: &Path) -> std::io::Result<FileState> {
@@ -148,6 +172,30 @@ mod tests {
             panic!("it can be read");
         };
         assert_eq!(nothing.access, None, "who may read a device says nothing");
+    }
+
+    #[test]
+    fn a_pipe_is_read_to_its_end_but_nobody_is_waited_for_for_ever() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let pipe = |name: &str| {
+            let pipe = folder.path().join(name);
+            let mode = nix::sys::stat::Mode::S_IRUSR | nix::sys::stat::Mode::S_IWUSR;
+            nix::unistd::mkfifo(&pipe, mode).expect("made");
+            pipe
+        };
+        let late = content_in_time(&pipe("nobodys"), Duration::from_millis(50)).expect("an answer");
+        assert_eq!(
+            late,
+            FileState::Unreadable("nothing came out of it within 50ms".to_owned())
+        );
+        let pipe = pipe("somebodys");
+        let path = pipe.clone();
+        let writer = std::thread::spawn(move || std::fs::write(path, "x"));
+        let FileState::Read(content) = read(&pipe) else {
+            panic!("it can be read");
+        };
+        writer.join().expect("it ends").expect("written");
+        assert_eq!((content.bytes.reveal(), content.access), (&b"x"[..], None));
     }
 
     #[test]
