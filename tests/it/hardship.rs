@@ -167,6 +167,28 @@ fn with_an_empty_dev_a_run_is_refused_or_works_but_leaves_nothing() {
 }
 
 #[test]
+fn where_too_few_files_can_be_opened_a_run_is_refused_before_it_asks_for_the_lock() {
+    let etcd = Etcd::start();
+    let run = |limit: usize| {
+        let run = etcd.run("job").shell("echo ran");
+        let output = run
+            .wrapped(["prlimit", &format!("--nofile={limit}")])
+            .output();
+        output.assert_nobody_left();
+        output
+    };
+    for limit in 12..=26 {
+        run(limit)
+            .assert_status(69)
+            .assert_stdout("")
+            .assert_stderr_has(["job", "ulimit -n", "not run"]);
+    }
+    assert_eq!(etcd.store().history("/leasehold/"), [].into());
+    run(40).assert_status(0).assert_stdout("ran\n");
+    etcd.store().assert_clean();
+}
+
+#[test]
 fn where_no_more_processes_can_be_made_a_run_is_refused_and_leaves_nobody() {
     let etcd = Etcd::start();
     // The front, the witness, the manager, the stub that becomes the command.

@@ -24,6 +24,7 @@
 //! | `fork-bomb` | forks until it is stopped |
 //! | `odd SHAPE` | starts a tree of processes that hide: see `odd.rs` |
 //! | `proxy LISTEN SERVER MILLISECONDS` | a slow network in front of SERVER |
+//! | `unreachable LISTEN` | swallows whoever connects |
 #![expect(
     clippy::disallowed_methods,
     clippy::print_stdout,
@@ -43,6 +44,9 @@ mod proxy;
 mod state;
 mod terminal;
 mod tree;
+#[path = "../it/harness/unreachable.rs"]
+#[expect(dead_code, reason = "made for the tests, partly used here")]
+mod unreachable;
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -96,6 +100,7 @@ fn go(words: &[&str]) {
         ["tree", shape] => tree::stand(shape),
         ["odd", shape] => odd::stand(shape),
         ["proxy", listen, server, milliseconds] => slow_proxy(listen, server, milliseconds),
+        ["unreachable", listen] => unreachable(listen),
         _ => panic!("see the table in tests/probe/main.rs; got {words:?}"),
     }
 }
@@ -191,6 +196,15 @@ fn witness(file: &str) {
     log.write_all(line.as_bytes())
         .expect("the file can be written");
     fs::remove_file(&inside).expect("we made it");
+}
+
+fn unreachable(listen: &str) {
+    let address = listen.parse().expect("an address");
+    let _unreachable = unreachable::Unreachable::start(address);
+    say("ready");
+    loop {
+        thread::park();
+    }
 }
 
 fn notify(text: &str) {
