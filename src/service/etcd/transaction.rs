@@ -184,15 +184,15 @@ impl Keys {
     }
 
     /// Deletes entry and marker in one; an entry that somebody deleted and put anew is theirs and stays. Where the
-    /// entry may come again after this, it is kept out by a sign, as long as the lease lives that both hang on.
+    /// entry may come again after this, it is kept out by a sign, as long as the lease lives that the sign hangs on.
     pub fn release(&self, token: Token, sign_on: Option<LeaseId>) -> Txn {
         self.delete_if(self.ours(token), sign_on)
     }
 
     /// The same where the entry may have come late, with whatever revision: if it hangs on our lease, it is ours.
-    pub fn keep_out(&self, lease: LeaseId) -> Txn {
+    pub fn keep_out(&self, lease: LeaseId, sign_on: LeaseId) -> Txn {
         let ours = Compare::lease(self.entry.as_str(), CompareOp::Equal, lease.get());
-        self.delete_if(ours, Some(lease))
+        self.delete_if(ours, Some(sign_on))
     }
 
     fn delete_if(&self, ours: Compare, sign_on: Option<LeaseId>) -> Txn {
