@@ -26,6 +26,8 @@ pub mod protocol;
 pub mod random;
 // A history before it happens.
 mod scenario;
+// Histories in which not everybody wants the lock alone.
+mod modes;
 // Coincidences that chance alone would rarely bring about.
 mod plots;
 // What etcd keeps.

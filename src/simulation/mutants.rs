@@ -5,7 +5,9 @@
 use std::time::Duration;
 
 use crate::clock::Instant;
+use crate::lock::entry::Entry;
 use crate::lock::key::Prefix;
+use crate::lock::limit::Limit;
 use crate::simulation::host::{Host, name};
 use crate::simulation::protocol::{
     Answer, KeyValue, Keys, Op, OpAnswer, Reply, Request, Transaction,
@@ -79,6 +81,16 @@ pub enum Mutant {
     /// Whoever uses the token does not have it compared.
     UnfencedWrite,
 
+    // The modes.
+    /// A reader does not wait for anybody.
+    SharedIgnoresExclusive,
+    /// One more than the slots may hold the lock.
+    SlotsOffByOne,
+    /// Only one's own limit counts, and not those of others ahead.
+    OwnLimitOnly,
+    /// Whoever vanished counts no more, whatever its limit.
+    VanishedIgnored,
+
     // Clean and unclean.
     /// No marker is put with the entry.
     MarkerForgotten,
@@ -131,6 +143,14 @@ impl Mutant {
         (Self::LockDelayIgnored, 17),
         (Self::NoRelease, 0),
         (Self::ReleaseUnguarded, 131),
+    ];
+
+    /// Those that only a history with other modes can find.
+    pub const OF_MODES: &[(Self, u64)] = &[
+        (Self::SharedIgnoresExclusive, 1),
+        (Self::SlotsOffByOne, 3),
+        (Self::OwnLimitOnly, 1),
+        (Self::VanishedIgnored, 1),
     ];
 }
 
@@ -325,7 +345,7 @@ fn change_reading(
     host: &mut Host,
     request: &Request,
     entries: &mut Vec<KeyValue>,
-    markers: &mut [KeyValue],
+    markers: &mut Vec<KeyValue>,
 ) {
     // At the answer that tells us our place we do not know it yet.
     let own = put_by(request).or_else(|| own_entry(host));
@@ -343,6 +363,27 @@ fn change_reading(
                 let after = after.trim_start_matches(|digit: char| digit.is_ascii_digit());
                 marker.value = format!("{before}\"lock_delay_ms\":0{after}").into_bytes();
             }
+        }
+        Mutant::SharedIgnoresExclusive if host.plan.limit == Limit::Unlimited => {
+            set_limits(markers, |_| Limit::Unlimited);
+        }
+        Mutant::SlotsOffByOne => set_limits(markers, |limit| match limit {
+            Limit::Holders(slots) if slots.get() > 1 => Limit::Holders(slots.saturating_add(1)),
+            other => other,
+        }),
+        Mutant::OwnLimitOnly => {
+            let own = host.plan.limit;
+            set_limits(markers, |_| own);
+        }
+        Mutant::VanishedIgnored => {
+            let id = |kv: &KeyValue| {
+                kv.key
+                    .rsplit(|byte| *byte == b'/')
+                    .next()
+                    .map(<[u8]>::to_vec)
+            };
+            let present: Vec<_> = entries.iter().map(id).collect();
+            markers.retain(|marker| present.contains(&id(marker)));
         }
         Mutant::OwnKeyUnread if own_revision.is_none() && put_by(request).is_none() => {
             entries.extend(own_entry_faked(host));
@@ -376,6 +417,16 @@ fn change_reading(
             entries.retain(|kv| kv.key == own || Some(&kv.key) == predecessor.as_ref());
         }
         _ => {}
+    }
+}
+
+/// Changes the limits that markers speak of.
+fn set_limits(markers: &mut [KeyValue], changed: impl Fn(Limit) -> Limit) {
+    for marker in markers {
+        if let Some(mut entry) = Entry::parse(&marker.value) {
+            entry.limit = changed(entry.limit);
+            marker.value = entry.to_json();
+        }
     }
 }
 

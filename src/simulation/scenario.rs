@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use crate::lock::lease::{self, TTL_MAX};
+use crate::lock::limit::Limit;
 use crate::simulation::kernel::Time;
 use crate::simulation::random::Random;
 use crate::supervisor::OnLeftover;
@@ -57,6 +58,7 @@ pub struct HostPlan {
     pub lock_delay: Duration,
     pub wait: Option<Duration>,
     pub nonblock: bool,
+    pub limit: Limit,
     pub max_runtime: Option<Duration>,
     pub on_leftover: OnLeftover,
     pub command: CommandPlan,
@@ -123,6 +125,7 @@ impl HostPlan {
             lock_delay: Duration::ZERO,
             wait: None,
             nonblock: false,
+            limit: Limit::EXCLUSIVE,
             max_runtime: None,
             on_leftover: OnLeftover::Wait,
             command: CommandPlan {
@@ -215,6 +218,8 @@ impl Scenario {
                 .percent(25)
                 .then(|| random.duration(Duration::ZERO, ttl * 3)),
             nonblock: random.percent(15),
+            // See `modes`.
+            limit: Limit::EXCLUSIVE,
             max_runtime: random
                 .percent(15)
                 .then(|| random.duration(Duration::ZERO, ttl * 2)),

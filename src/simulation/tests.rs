@@ -86,7 +86,7 @@ impl Trial {
 }
 
 /// Fails with a history that a person can read, and with how to see it again.
-fn assert_kept(scenario: &Scenario, options: Options, report: &Report) {
+pub(super) fn assert_kept(scenario: &Scenario, options: Options, report: &Report) {
     let Some(violation) = &report.violation else {
         return;
     };
@@ -107,7 +107,7 @@ fn assert_kept(scenario: &Scenario, options: Options, report: &Report) {
     );
 }
 
-fn variable(name: &str) -> Option<u64> {
+pub(super) fn variable(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok().filter(|text| !text.is_empty())?;
     Some(text.parse().expect("a number"))
 }

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use crate::lock::entry::Terms;
 use crate::lock::key::Prefix;
+use crate::lock::limit::Limit;
 use crate::simulation::checker::{Checker, Kind, Violation};
 use crate::simulation::cluster::{Asked, Cluster, Effect, Knobs};
 use crate::simulation::host::{Host, name};
@@ -11,7 +13,7 @@ use crate::simulation::kernel::{self, Clock, Kernel, Time};
 use crate::simulation::machine::Step;
 use crate::simulation::mutants::Mutant;
 use crate::simulation::network::Links;
-use crate::simulation::protocol::{Header, KeyValue, Notice, Reply, Request};
+use crate::simulation::protocol::{Header, KeyValue, Keys, Notice, Reply, Request};
 use crate::simulation::random::Random;
 use crate::simulation::scenario::{HostPlan, Scenario};
 use crate::simulation::sights::{Sight, Sights};
@@ -98,6 +100,8 @@ pub struct Report {
     pub lasted: Time,
     /// So many commands were run.
     pub commands: usize,
+    /// So many of them at the same time, at the most.
+    pub commands_at_once: usize,
     pub lost: usize,
     pub sights: Sights,
 }
@@ -405,6 +409,27 @@ impl World {
         kernel::schedule(at, Occurrence::Arrive(number));
     }
 
+    /// Whether one with this limit would hold the lock at once, as the rule is worded.
+    fn would_be_admitted(&self, limit: Limit) -> bool {
+        let store = &self.cluster.store;
+        let below = Keys {
+            key: b"/leasehold/job/".to_vec(),
+            end: b"/leasehold/job0".to_vec(),
+        };
+        let entries = store.get(&below);
+        let limit_of = |entry: &KeyValue| {
+            let id = entry.key.rsplit(|byte| *byte == b'/').next()?;
+            let marker = store.one(&[b"/leasehold/~run/job/", id].concat())?;
+            let is_its_own = marker.create_revision == entry.create_revision;
+            is_its_own.then(|| Terms::parse(&marker.value).limit)
+        };
+        let limits = entries
+            .iter()
+            .map(|entry| limit_of(entry).unwrap_or(Limit::EXCLUSIVE));
+        let strictest = limits.chain([limit]).min();
+        strictest.is_some_and(|strictest| strictest.admits(entries.len()))
+    }
+
     /// What a request of a contender must not do, looked at before it is done.
     pub fn check_request(&mut self, asked: &Asked) {
         let host = asked.host;
@@ -422,9 +447,10 @@ impl World {
             && let Request::Transact(transaction) = &asked.request
             && transaction.puts_below(b"/leasehold/job/")
             && self.cluster.store.would_hold(transaction)
-            && let Some(other) = self.cluster.left("/leasehold/job/").first()
+            && !self.would_be_admitted(self.hosts[host].plan.limit)
         {
-            let text = format!("host {host} must not wait, and puts an entry behind {other}");
+            let others = self.cluster.left("/leasehold/job/");
+            let text = format!("host {host} must not wait, and puts an entry behind {others:?}");
             self.checker.violated(Kind::EnqueuedToWait, text);
         }
     }
@@ -441,6 +467,7 @@ impl World {
             steps: self.steps,
             lasted: kernel::time(),
             commands: self.checker.commands,
+            commands_at_once: self.checker.commands_at_once,
             lost: self.checker.lost,
             sights: kernel::sights(),
         }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::fence_etcd::{Held, hold, value};
 use crate::harness::etcd::free_port;
 use crate::harness::eventually::{SOON, eventually};
+use crate::harness::fault::Fault;
 use crate::harness::leasehold::{Run, Running};
 use crate::harness::proxy::Proxy;
 
@@ -35,12 +36,15 @@ fn proxied(held: &mut Held) -> Proxy {
 
 #[test]
 fn a_lost_reply_is_looked_up_and_the_value_is_written_once() {
+    let mut fault = Fault::of("reply to a fenced write lost");
     let mut held = Held::start();
     let proxy = proxied(&mut held);
     let writing = write_and_lose_the_reply(&held, &proxy, "20");
     proxy.mend();
     writing.wait().assert_status(0).assert_silent();
     assert_eq!(held.value("app/a").expect("there").version, 1, "once");
+    fault.injected("the connection broke when the value was in etcd and the reply on its way");
+    fault.seen("fence put looked it up and ended with 0; the key is in its first version");
 }
 
 #[test]

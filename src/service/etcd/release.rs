@@ -1,6 +1,6 @@
 //! Giving a session back: neither its entry, nor its marker, nor (in the end) its lease is left.
 //!
-//! - The entry and the marker go in one transaction, so that successors see a clean release. The revocation
+//! - The entries and the markers go in one transaction, so that successors see a clean release. The revocation
 //!   of the lease, to which nothing is attached any more, can go out after that without anybody waiting.
 //! - Requests that make the place may be outstanding (see `outstanding`): they were given up, or another member has
 //!   answered before, and they are carried out after the release, seconds later on a busy cluster. Nobody would renew
@@ -49,7 +49,13 @@ async fn delete_keys(
         released = cluster.transact(&txn, give_up_at).await;
     }
     match released {
-        Ok(_) => {
+        Ok(response) => {
+            if !response.succeeded() {
+                // One of several was taken from us; the others are still ours to give back.
+                for txn in session.keys.delete_each(session.lease) {
+                    cluster.transact(&txn, give_up_at).await?;
+                }
+            }
             session.set_stage(Stage::Emptied);
             Ok(())
         }
@@ -98,7 +104,9 @@ async fn revoke_first(
     give_up_at: Instant,
 ) -> Result<(), Failure> {
     session.revoke(cluster, give_up_at).await?;
-    cluster.delete(&session.keys.marker, give_up_at).await?;
+    for lock in &session.keys.locks {
+        cluster.delete(&lock.marker, give_up_at).await?;
+    }
     session.set_stage(Stage::Untouched);
     Ok(())
 }

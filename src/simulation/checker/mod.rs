@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::clock::Instant;
+use crate::lock::limit::Limit;
 use crate::lock::token::{LeaseId, Token};
 use crate::simulation::kernel::{self, Time};
 use crate::simulation::protocol::Request;
@@ -17,7 +18,7 @@ use crate::simulation::sights::Sight;
 /// Which promise was broken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
-    /// P1: two commands under one exclusive lock.
+    /// P1: two commands under one exclusive lock, or more than the limit of one of them allows.
     TwoCommands,
     /// P1: a command lives when its lease can have expired on the server.
     AliveAfterExpiry,
@@ -97,6 +98,8 @@ struct Seen {
     /// The place that the live command runs under.
     runs: Option<(Token, LeaseId)>,
     dying: Duration,
+    /// How many may run with it; nothing for the last one, which comes when all others are gone.
+    limit: Option<Limit>,
     lock_delay: Duration,
     suspended: bool,
     /// Its manager is frozen.
@@ -124,14 +127,22 @@ struct Seen {
     until: BTreeMap<i64, Time>,
 }
 
+impl Seen {
+    fn limit(&self) -> Limit {
+        self.limit.unwrap_or(Limit::EXCLUSIVE)
+    }
+}
+
 pub struct Checker {
     pub violation: Option<Violation>,
     pub commands: usize,
+    pub commands_at_once: usize,
     pub lost: usize,
     only: Option<Kind>,
     weather: Weather,
     hosts: Vec<Seen>,
     last_token: i64,
+    last_exclusive_token: i64,
     written_token: i64,
     /// Keys of places that were given back.
     given_back: Vec<(i64, String)>,
@@ -146,23 +157,30 @@ impl Checker {
         let hosts = scenario.hosts.iter().map(|host| Seen {
             dying: host.command.dying,
             lock_delay: host.lock_delay,
+            limit: Some(host.limit),
             is_patient: host.wait.is_none(),
             ..Seen::default()
         });
         Self {
             violation: None,
             commands: 0,
+            commands_at_once: 0,
             lost: 0,
             only,
             weather: scenario.weather,
             // One more: see `World::everybody_left`.
             hosts: hosts.chain([Seen::default()]).collect(),
             last_token: 0,
+            last_exclusive_token: 0,
             written_token: 0,
             given_back: Vec::new(),
             sent: BTreeMap::new(),
             untrue: BTreeSet::new(),
         }
+    }
+
+    fn is_exclusive(&self, host: usize) -> bool {
+        self.hosts[host].limit() == Limit::EXCLUSIVE
     }
 
     /// Only the first counts.
@@ -180,7 +198,12 @@ impl Checker {
         let runs = |seen: &&Seen| {
             seen.runs.is_some() && !seen.suspended && !seen.betrayed && now >= seen.excused_until
         };
-        if self.hosts.iter().filter(runs).count() > 1 {
+        let running = self.hosts.iter().filter(runs);
+        let strictest = running.clone().map(Seen::limit).min();
+        let count = running.count();
+        self.commands_at_once = self.commands_at_once.max(count);
+        let others = count.saturating_sub(1);
+        if strictest.is_some_and(|strictest| !strictest.admits(others)) {
             let who: Vec<usize> = (0..self.hosts.len())
                 .filter(|host| runs(&&self.hosts[*host]))
                 .collect();
@@ -273,7 +296,16 @@ impl Checker {
             let text = format!("host {host}: the front did not say that it stands by");
             self.violated(Kind::StartedUnguarded, text);
         }
-        let last = std::mem::replace(&mut self.last_token, token.get());
+        // Those who hold it together start in any order; whoever holds it alone comes after all before it.
+        let token_of = |alone: bool| match alone {
+            true => self.last_token,
+            false => self.last_exclusive_token,
+        };
+        let last = token_of(self.is_exclusive(host));
+        self.last_token = self.last_token.max(token.get());
+        if self.is_exclusive(host) {
+            self.last_exclusive_token = self.last_token;
+        }
         if token.get() <= last {
             let text = format!("host {host} has token {token}, after {last}");
             self.violated(Kind::TokenDoesNotGrow, text);
@@ -385,11 +417,12 @@ impl Checker {
             let until = seen.until.get(&lease.get());
             own.get() == token && until.is_some_and(|until| *until > now)
         });
-        if succeeded && (token < self.last_token || token < self.written_token) {
-            let text = format!(
-                "host {host}: a write with token {token} after {}",
-                self.last_token
-            );
+        let newer = match self.is_exclusive(host) {
+            true => self.last_token.max(self.written_token),
+            false => self.last_exclusive_token,
+        };
+        if succeeded && token < newer {
+            let text = format!("host {host}: a write with token {token} after {newer}");
             self.violated(Kind::FencedWrite, text);
         } else if !succeeded && holds && !entry_gone {
             let text = format!("host {host}: a holder's write with token {token} is refused");
