@@ -1,7 +1,7 @@
 //! Where a member of the cluster listens, as people write it.
 
 use std::fmt;
-use std::net::Ipv6Addr;
+use core::net::Ipv6Addr;
 
 /// One member's address, checked: `http://host:port` or `https://host:port`.
 #[derive(Clone, Debug, PartialEq, Eq)]
