@@ -1,7 +1,7 @@
 //! Where a member of the cluster listens, as people write it.
 
-use std::fmt;
 use core::net::Ipv6Addr;
+use std::fmt;
 
 /// One member's address, checked: `http://host:port` or `https://host:port`.
 #[derive(Clone, Debug, PartialEq, Eq)]
