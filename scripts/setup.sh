@@ -32,6 +32,7 @@ elvish      elvish              test
 less        less                test
 vim         vim                 test
 strace      strace              test
+faketime    faketime            test
 git         git                 test
 curl        curl                test
 redis-server redis-server       test

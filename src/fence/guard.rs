@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::clock::Instant;
-use crate::outcome::Outcome;
+use crate::outcome::{Loss, Outcome};
 use crate::process::preemption::Request;
 use crate::supervisor::Event;
 
@@ -139,8 +139,11 @@ impl Guard {
             }
             (Event::FrontGone, Phase::Preparing) => self.finish(Outcome::FrontKilled),
             (Event::StubGone, Phase::Preparing) => self.finish(Outcome::HelperKilled("stub")),
-            (Event::FrontGone, Phase::Done) => None,
+            (Event::WitnessGone, Phase::Preparing) => self.finish(Outcome::HelperKilled("witness")),
+            (Event::FrontGone | Event::WitnessGone, Phase::Done) => None,
             (Event::FrontGone, _) => self.kill(now, Outcome::FrontKilled),
+            // As under a lease: with one guard less, one more death could leave the tree to nobody.
+            (Event::WitnessGone, _) => self.kill(now, Outcome::Lost(Loss::WitnessDied)),
             // The process layer passes signals on, and no service is involved.
             _ => None,
         }
@@ -283,6 +286,10 @@ mod tests {
                 Outcome::Interrupted(15),
             ),
             (Happening::Process(Event::FrontGone), Outcome::FrontKilled),
+            (
+                Happening::Process(Event::WitnessGone),
+                Outcome::HelperKilled("witness"),
+            ),
         ];
         for (happening, outcome) in cases {
             assert_eq!(guard().handle(NOW, happening), Some(Deed::Finish(outcome)));
@@ -308,6 +315,14 @@ mod tests {
         let named = guard.handle(NOW + NAME_AFTER, Happening::Tick);
         assert_eq!(named, Some(Deed::Name { killed: true }));
         assert_eq!(over(&mut guard), Some(Outcome::FrontKilled));
+    }
+
+    #[test]
+    fn the_death_of_the_witness_kills_and_leaves_nothing_to_trust() {
+        let mut guard = running();
+        assert_eq!(process(&mut guard, Event::WitnessGone), Some(Deed::Kill));
+        assert_eq!(over(&mut guard), Some(Outcome::Lost(Loss::WitnessDied)));
+        assert_eq!(process(&mut guard, Event::WitnessGone), None, "it is over");
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use nix::sys::signal::Signal;
 
+use crate::harness::anatomy::Own;
 use crate::harness::leasehold::{Run, binary};
 use crate::harness::machine::{Machine, assert_all_dead};
 use crate::harness::untested;
@@ -327,4 +328,23 @@ fn a_signal_reaches_the_command_and_a_killed_front_takes_the_tree_along() {
     running.signal(Signal::SIGKILL);
     assert_all_dead(&tree);
     machine.run("34").shell(":").output().assert_status(0);
+}
+
+#[test]
+fn whichever_of_its_processes_is_killed_the_tree_is_dead_and_the_next_one_runs() {
+    let machine = Machine::new();
+    for (index, status) in [(0, None), (1, Some(79)), (2, Some(79))] {
+        let running = machine.stubborn("33");
+        let tree = running.command_processes();
+        let own = Own::of(&running);
+        [&own.front, &own.witness, &own.manager][index].signal(Signal::SIGKILL);
+        assert_all_dead(&tree);
+        let output = running.wait();
+        output.assert_nobody_left();
+        match status {
+            Some(status) => output.assert_status(status),
+            None => output.assert_signal(9),
+        };
+        machine.run("33").shell(":").output().assert_status(0);
+    }
 }
