@@ -6,7 +6,7 @@ export CARGO_TARGET_DIR
 # What tests could not try (tests/it/harness/untested.rs).
 UNTESTED = $(CARGO_TARGET_DIR)/tmp/untested
 
-.PHONY: help setup build demo test lint simulate mutants bench bench-processes install
+.PHONY: help setup build demo test lint chaos soak simulate mutants bench bench-processes install
 
 help: ## say what can be made
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST)
@@ -34,19 +34,33 @@ lint: ## formatting, clippy and rustdoc without a warning
 
 test: setup lint ## everything that has to pass: lint, then every test, against a real etcd
 	rm -f "$(UNTESTED)"
-	before="$$(git diff | cksum)"; cargo nextest run --locked --retries 0; status=$$?; \
+	before="$$(git diff | cksum)"; scripts/chaos.sh begin; \
+	LEASEHOLD_TEST_FAULTS="$(CARGO_TARGET_DIR)/chaos" cargo nextest run --locked --retries 0; status=$$?; \
+	scripts/chaos.sh table || status=1; \
 	test "$$(git diff | cksum)" = "$$before" || { echo "the tests changed files that are checked in"; status=1; }; \
 	if [ -e "$(UNTESTED)" ]; then echo "Not tested on this machine:"; sort -u "$(UNTESTED)"; fi; \
 	exit $$status
+
+chaos: ## every fault of docs/faults.md against etcd 3.4 and 3.5: one line each, injected, expected, seen
+	scripts/setup.sh chaos
+	scripts/chaos.sh run 3.4
+	scripts/chaos.sh run 3.5
+
+soak: ## contenders against a random nemesis: make soak MINUTES=10 SEED=1
+	scripts/setup.sh chaos
+	cargo build --locked --examples
+	LEASEHOLD_TEST_SOAK_MINUTES="$(or $(MINUTES),10)" $(if $(SEED),LEASEHOLD_TEST_SEED="$(SEED)") \
+	    cargo test --locked --test it -- --exact --nocapture chaos::soak::contenders_count_under_a_random_nemesis
 
 SIMULATION = cargo test --locked --profile simulation --bin leasehold -- --nocapture --exact
 
 simulate: ## seeded histories: make simulate SEED=1 RUNS=100000 THREADS=2
 	SEED="$(SEED)" RUNS="$(or $(RUNS),20000)" THREADS="$(THREADS)" \
-	    $(SIMULATION) simulation::tests::fresh_histories_keep_every_promise
+	    $(SIMULATION) simulation::tests::fresh_histories_keep_every_promise simulation::modes::tests::histories_with_readers_and_slots_keep_every_promise
 
 mutants: ## after how many histories the simulator finds each broken rule
-	COUNT=1 $(SIMULATION) simulation::tests::every_mutant_is_found
+	COUNT=1 $(SIMULATION) --test-threads 1 simulation::tests::every_mutant_is_found simulation::tests::every_check_finds_a_mutant_by_itself \
+	    simulation::modes::tests::every_mutant_of_the_modes_is_found
 
 bench: ## the figures of the README
 	scripts/setup.sh bench

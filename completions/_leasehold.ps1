@@ -33,6 +33,7 @@ Register-ArgumentCompleter -Native -CommandName 'leasehold' -ScriptBlock {
             break
         }
         'leasehold;run' {
+            [CompletionResult]::new('--also', '--also', [CompletionResultType]::ParameterName, 'Hold this lock too, in the same mode: all or none, without deadlock; can be given again')
             [CompletionResult]::new('--slots', '--slots', [CompletionResultType]::ParameterName, 'At most N holders at a time [default: one]')
             [CompletionResult]::new('-w', '-w', [CompletionResultType]::ParameterName, 'Give up waiting after DUR, connecting included; 0 is -n [default: wait for ever]')
             [CompletionResult]::new('--wait', '--wait', [CompletionResultType]::ParameterName, 'Give up waiting after DUR, connecting included; 0 is -n [default: wait for ever]')

@@ -799,12 +799,16 @@ _leasehold() {
             return 0
             ;;
         leasehold__subcmd__run)
-            opts="-n -x -s -w -E -k -q -v -c -h --nb --nonblock --exclusive --shared --slots --wait --conflict-exit-code --ttl --kill-after --kill-signal --max-runtime --lock-delay --on-leftover --on-loss --reason --report --quiet --verbose --log-format --command --endpoints --prefix --connect-timeout --cacert --cert --key --tls-server-name --user --password-file --config --help"
+            opts="-n -x -s -w -E -k -q -v -c -h --nb --nonblock --exclusive --shared --also --slots --wait --conflict-exit-code --ttl --kill-after --kill-signal --max-runtime --lock-delay --on-leftover --on-loss --reason --report --quiet --verbose --log-format --command --endpoints --prefix --connect-timeout --cacert --cert --key --tls-server-name --user --password-file --config --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --also)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --slots)
                     COMPREPLY=("${cur}")
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
@@ -1183,7 +1187,7 @@ _leasehold_words() {
 _leasehold_name_at() {
     local long short
     case ${words[1]-} in
-        run) long=' --slots --wait --conflict-exit-code --ttl --kill-after --kill-signal --max-runtime --lock-delay --on-leftover --on-loss --reason --report --log-format --command --endpoints --prefix --connect-timeout --cacert --cert --key --tls-server-name --user --password-file --config ' short='^-[nxsqvh]*[wEkc]$' ;;
+        run) long=' --also --slots --wait --conflict-exit-code --ttl --kill-after --kill-signal --max-runtime --lock-delay --on-leftover --on-loss --reason --report --log-format --command --endpoints --prefix --connect-timeout --cacert --cert --key --tls-server-name --user --password-file --config ' short='^-[nxsqvh]*[wEkc]$' ;;
         status) long=' --endpoints --prefix --connect-timeout --cacert --cert --key --tls-server-name --user --password-file --config ' short='^-$' ;;
         *) return 1 ;;
     esac

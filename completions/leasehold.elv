@@ -29,6 +29,7 @@ set edit:completion:arg-completer[leasehold] = {|@words|
             cand man 'Print the manual page'
         }
         &'leasehold;run'= {
+            cand --also 'Hold this lock too, in the same mode: all or none, without deadlock; can be given again'
             cand --slots 'At most N holders at a time [default: one]'
             cand -w 'Give up waiting after DUR, connecting included; 0 is -n [default: wait for ever]'
             cand --wait 'Give up waiting after DUR, connecting included; 0 is -n [default: wait for ever]'
@@ -217,7 +218,7 @@ use path
 
 # For each subcommand with a lock's name: the options that take the next word, and the pattern of short ones.
 var leasehold-named = [
-    &run=[[--slots --wait --conflict-exit-code --ttl --kill-after --kill-signal --max-runtime --lock-delay --on-leftover --on-loss --reason --report --log-format --command --endpoints --prefix --connect-timeout --cacert --cert --key --tls-server-name --user --password-file --config] '^-[nxsqvh]*[wEkc]$']
+    &run=[[--also --slots --wait --conflict-exit-code --ttl --kill-after --kill-signal --max-runtime --lock-delay --on-leftover --on-loss --reason --report --log-format --command --endpoints --prefix --connect-timeout --cacert --cert --key --tls-server-name --user --password-file --config] '^-[nxsqvh]*[wEkc]$']
     &status=[[--endpoints --prefix --connect-timeout --cacert --cert --key --tls-server-name --user --password-file --config] '^-$']
 ]
 

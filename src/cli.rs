@@ -94,6 +94,9 @@ pub struct RunArgs {
     /// Share the lock with all others who share it: a reader beside readers
     #[arg(short = 's', long, conflicts_with = "slots")]
     pub shared: bool,
+    /// Hold this lock too, in the same mode: all or none, without deadlock; can be given again
+    #[arg(long, value_name = "NAME")]
+    pub also: Vec<LockName>,
     #[command(flatten)]
     pub settings: RunSettingArgs,
     /// Write the outcome to FILE as one JSON object

@@ -8,6 +8,7 @@ use std::ffi::OsString;
 
 use crate::config::tls::Tls;
 use crate::config::{Connection, ENCLOSING, RunConfig};
+use crate::lock::name::LockName;
 use crate::lock::sequencer::Sequencer;
 use crate::lock::token::joined;
 use crate::supervisor::Place;
@@ -95,14 +96,16 @@ pub fn environment(
     place: &Place,
     read_revision: i64,
 ) -> Vec<(OsString, OsString)> {
-    let names = std::slice::from_ref(&config.wanted.name);
+    let names: Vec<LockName> = config.wanted.names().cloned().collect();
     let mut enclosing = config.plan.enclosing.clone();
-    enclosing.push(format!("{}:{}", place.cluster, config.plan.lock_path));
+    let cluster = place.cluster;
+    let paths = config.plan.lock_paths.iter();
+    enclosing.extend(paths.map(|path| format!("{cluster}:{path}")));
     let value = |name: &str| {
         Some(match name {
             TOKEN => place.token.to_string(),
             "LEASEHOLD_LOCK_NAME" => config.wanted.name.to_string(),
-            "LEASEHOLD_LOCK_NAMES" => joined(names),
+            "LEASEHOLD_LOCK_NAMES" => joined(&names),
             "LEASEHOLD_LOCK_KEY" | "ETCD_LOCK_KEY" => place.key.clone(),
             "LEASEHOLD_LEASE" => place.lease.to_string(),
             "LEASEHOLD_CLUSTER" => place.cluster.to_string(),
@@ -111,7 +114,7 @@ pub fn environment(
                 mode: config.wanted.entry.limit.mode(),
                 token: place.token,
                 lease: place.lease,
-                names: names.to_vec(),
+                names: names.clone(),
             }
             .to_string(),
             "ETCD_LOCK_REV" => read_revision.to_string(),

@@ -23,6 +23,8 @@ pub struct Report {
     pub version: u32,
     /// The lock.
     pub lock: String,
+    /// The lock and all that were wanted with it.
+    pub locks: Vec<String>,
     /// [`Outcome::name`].
     pub outcome: &'static str,
     /// The exit status that a shell shows.
@@ -61,6 +63,7 @@ impl Report {
     pub fn not_run(lock: String, outcome: &Outcome, wall: Timestamp, message: String) -> Self {
         Self {
             version: Self::VERSION,
+            locks: vec![lock.clone()],
             lock,
             outcome: outcome.name(),
             status: outcome.exit_status(),
@@ -213,6 +216,7 @@ mod tests {
         Report {
             version: Report::VERSION,
             lock: "a".to_owned(),
+            locks: vec!["a".to_owned()],
             outcome: "exited",
             status: 3,
             ran: true,

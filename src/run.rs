@@ -11,6 +11,7 @@ use crate::cli::RunArgs;
 use crate::clock::{self, Instant, Timer};
 use crate::config::RunConfig;
 use crate::environment::environment;
+use crate::lock::name::LockName;
 use crate::lock::token::{ClusterId, LeaseId, Token};
 use crate::outcome::{Ending, Loss, Outcome};
 use crate::process::{Invocation, Manager, ManagerDeath, Memo, abilities};
@@ -322,6 +323,7 @@ fn conclude(
         let report = Report {
             version: Report::VERSION,
             lock: name.to_string(),
+            locks: config.wanted.names().map(LockName::to_string).collect(),
             outcome: outcome.name(),
             status: outcome.exit_status(),
             ran,

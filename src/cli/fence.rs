@@ -47,6 +47,7 @@ Exit status:
   0        current: the lock was held with this token when the check was answered
   79       stale: released, expired, broken, or taken by a successor
   64       the sequencer cannot be used, or is of another cluster
+  78       the settings or the certificate files cannot be used
   69, 77   not known: etcd cannot be reached, or refuses
 ";
 
@@ -57,10 +58,12 @@ the lock cannot write, not even before its successor did.
 Exit status:
   0        done
   79       stale: nothing was done
-  64       the sequencer cannot be used, is of another cluster, or the value is too large: nothing was
-           done
-  69       etcd cannot be reached or refuses; the message says whether nothing was done or whether that
-           is not known. Give the same command again: it takes effect only while the token is current
+  64       the sequencer cannot be used, is of another cluster, or the value is too large: nothing
+           was done
+  78       the settings or the certificate files cannot be used: nothing was done
+  69       etcd cannot be reached or refuses; the message says whether nothing was done or whether
+           that is not known. Give the same command again: it takes effect only while the token is
+           current
   77       authentication or permission refused: nothing was done
 ";
 
@@ -209,11 +212,19 @@ mod tests {
             done,
             Outcome::Stale(text()),
             Outcome::Usage(text()),
+            Outcome::Configuration(text()),
             Outcome::Unknown(text()),
             Outcome::Denied(text()),
         ]);
         assert_eq!(documented(CHECK_HELP), of_etcd);
         assert_eq!(documented(WRITE_HELP), of_etcd);
+        // What is wider is broken anew, without its indent.
+        for help in [CHECK_HELP, WRITE_HELP, RUN_HELP] {
+            assert!(
+                help.lines().all(|line| line.chars().count() <= 100),
+                "{help}"
+            );
+        }
         let of_run = statuses([
             Outcome::Preempted,
             Outcome::Busy {

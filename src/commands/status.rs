@@ -13,7 +13,7 @@ use crate::lock::limit::Limit;
 use crate::lock::name::LockName;
 use crate::outcome::{BUSY_STATUS, Ending, Outcome};
 use crate::service::etcd::{Connection, inspect};
-use crate::service::{InspectedEntry, Inspection};
+use crate::service::{InspectedEntry, Inspection, PlaceState};
 use crate::supervisor::TroubleKind;
 use crate::ui::{self, sentence};
 
@@ -76,26 +76,34 @@ fn show(args: &StatusArgs, inspection: &Inspection) -> Ending {
 }
 
 fn people(name: &LockName, inspection: &Inspection, wall: Timestamp) -> String {
-    let (holders, waiters): (Vec<_>, Vec<_>) =
-        inspection.entries.iter().partition(|entry| entry.holds);
-    let mut text = match (&holders[..], inspection.limit) {
+    let (ahead, waiters) = ahead_and_waiters(inspection);
+    let held = ahead.iter().filter(|entry| entry.state == PlaceState::Held);
+    let (number, reserved) = (held.count(), "reserved for");
+    let mut text = match (&ahead[..], inspection.limit) {
         ([], _) if !inspection.vanished.is_empty() => {
             format!("{name} is free after the lock delay of a holder that vanished\n")
         }
         ([], _) => format!("{name} is free\n"),
-        ([holder], Some(Limit::EXCLUSIVE)) => {
-            format!("{name} is held by {}\n", person(holder, wall))
+        ([only], Some(Limit::EXCLUSIVE)) => {
+            let how = match only.state {
+                PlaceState::Reserved => reserved,
+                PlaceState::Held | PlaceState::Waiting => "held by",
+            };
+            format!("{name} is {how} {}\n", person(only, wall))
         }
-        (holders, limit) => {
-            let number = holders.len();
+        (ahead, limit) => {
             let mut text = match limit {
                 Some(Limit::Holders(limit)) => {
                     format!("{name} is held by {number} of at most {limit}\n")
                 }
                 _ => format!("{name} is held by {number} who share it\n"),
             };
-            for holder in holders {
-                let _ = writeln!(text, "     - {}", person(holder, wall));
+            for entry in ahead {
+                let how = match entry.state {
+                    PlaceState::Reserved => format!("{reserved} "),
+                    PlaceState::Held | PlaceState::Waiting => String::new(),
+                };
+                let _ = writeln!(text, "     - {how}{}", person(entry, wall));
             }
             text
         }
@@ -104,6 +112,12 @@ fn people(name: &LockName, inspection: &Inspection, wall: Timestamp) -> String {
         let _ = writeln!(text, "  {:>3}. {}", index + 1, person(waiter, wall));
     }
     text
+}
+
+/// Those whom nobody is in the way of, and the others.
+fn ahead_and_waiters(inspection: &Inspection) -> (Vec<&InspectedEntry>, Vec<&InspectedEntry>) {
+    let entries = inspection.entries.iter();
+    entries.partition(|entry| entry.state != PlaceState::Waiting)
 }
 
 fn person(entry: &InspectedEntry, wall: Timestamp) -> String {
@@ -128,19 +142,23 @@ fn person(entry: &InspectedEntry, wall: Timestamp) -> String {
         Limit::Holders(slots) => format!(", slots {slots}"),
         Limit::Unlimited => ", shared".to_owned(),
     };
+    let together = match &known.locks[..] {
+        [] => String::new(),
+        locks => format!(", all of {}", locks.join(", ")),
+    };
     format!(
-        "{}@{}{since}: {} (pid {}{mode}{reason}; token {token}, {lease})",
+        "{}@{}{since}: {} (pid {}{mode}{together}{reason}; token {token}, {lease})",
         known.user, known.host, known.program, known.pid
     )
 }
 
 fn json(name: &LockName, inspection: &Inspection) -> Value {
-    let (holders, waiters): (Vec<_>, Vec<_>) =
-        inspection.entries.iter().partition(|entry| entry.holds);
-    let shown = |entries: Vec<&InspectedEntry>| -> Vec<Value> {
-        entries.into_iter().map(entry_json).collect()
+    let in_state = |state: PlaceState| -> Vec<Value> {
+        let entries = inspection.entries.iter();
+        let entries = entries.filter(|entry| entry.state == state);
+        entries.map(entry_json).collect()
     };
-    let holders = shown(holders);
+    let holders = in_state(PlaceState::Held);
     json!({
         "version": VERSION,
         "lock": name.as_str(),
@@ -149,7 +167,8 @@ fn json(name: &LockName, inspection: &Inspection) -> Value {
         "limit": inspection.limit,
         "holder": holders.first(),
         "holders": holders,
-        "waiters": shown(waiters),
+        "reserved": in_state(PlaceState::Reserved),
+        "waiters": in_state(PlaceState::Waiting),
         "vanished": inspection.vanished.len(),
     })
 }
@@ -158,11 +177,13 @@ fn entry_json(entry: &InspectedEntry) -> Value {
     let known = entry.entry.as_ref();
     json!({
         "key": entry.key,
+        "state": entry.state.name(),
         "token": entry.token,
         "lease": entry.lease.map(|lease| format!("{lease:x}")),
         "remaining_s": entry.remaining.map(|remaining| remaining.as_secs()),
         "mode": known.map(|entry| entry.limit.mode().word()),
         "limit": known.map(|entry| entry.limit),
+        "locks": known.map(|entry| &entry.locks),
         "host": known.map(|entry| &entry.host),
         "user": known.map(|entry| &entry.user),
         "pid": known.map(|entry| entry.pid),

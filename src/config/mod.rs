@@ -34,6 +34,7 @@ use std::time::Duration;
 use crate::cli::{LogFormat, RunArgs};
 use crate::lock::entry::{Entry, TEXT_CHARACTERS_MAX};
 use crate::lock::limit::Limit;
+use crate::lock::name::{LOCKS_MAX, LockName};
 use crate::outcome::Outcome;
 use crate::service::Wanted;
 use crate::supervisor::Plan;
@@ -90,10 +91,14 @@ impl RunConfig {
             let why = format!("--reason has more than {TEXT_CHARACTERS_MAX} characters");
             return Err(Outcome::Usage(why).into());
         }
+        let also = also(args, &name)?;
+        let names = || std::iter::once(&name).chain(&also);
         let program = program_name(&argv);
         let plan = Plan {
             program: argv[0].to_string_lossy().into_owned(),
-            lock_path: format!("{}{name}", connection.prefix),
+            lock_paths: names()
+                .map(|name| format!("{}{name}", connection.prefix))
+                .collect(),
             enclosing: enclosing(inherited),
             kill_after: settings.kill_after,
             wait: settings.wait.filter(|wait| !wait.is_zero()),
@@ -113,11 +118,16 @@ impl RunConfig {
             reason: settings.reason,
             queued: inherited.wall.clone(),
             held: None,
+            locks: match also[..] {
+                [] => Vec::new(),
+                _ => names().map(LockName::to_string).collect(),
+            },
             lock_delay_ms: settings.lock_delay.as_millis() as u64,
         };
         let nonblock = args.nonblock || settings.wait == Some(Duration::ZERO);
         let wanted = Wanted {
-            name: name.clone(),
+            name,
+            also,
             prefix: connection.prefix.clone(),
             ttl: settings.ttl,
             nonblock,
@@ -137,6 +147,22 @@ impl RunConfig {
                 skip_is_chosen: settings.conflict_status == 0,
             },
         })
+    }
+}
+
+/// The other locks of the run, each once.
+fn also(args: &RunArgs, name: &LockName) -> Result<Vec<LockName>, Outcome> {
+    let mut also: Vec<LockName> = Vec::new();
+    for other in &args.also {
+        if other != name && !also.contains(other) {
+            also.push(other.clone());
+        }
+    }
+    match also.len() + 1 {
+        ..=LOCKS_MAX => Ok(also),
+        locks => Err(Outcome::Usage(format!(
+            "{locks} locks are more than one run can take: etcd puts at most {LOCKS_MAX} of them in one transaction; take a lock that stands for several of them"
+        ))),
     }
 }
 

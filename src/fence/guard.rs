@@ -139,10 +139,14 @@ impl Guard {
             }
             (Event::FrontGone, Phase::Preparing) => self.finish(Outcome::FrontKilled),
             (Event::StubGone, Phase::Preparing) => self.finish(Outcome::HelperKilled("stub")),
-            (Event::WitnessGone, Phase::Preparing) => self.finish(Outcome::HelperKilled("witness")),
-            (Event::FrontGone | Event::WitnessGone, Phase::Done) => None,
+            (Event::FrontGone, Phase::Done) => None,
             (Event::FrontGone, _) => self.kill(now, Outcome::FrontKilled),
-            // As under a lease: with one guard less, one more death could leave the tree to nobody.
+            // Another fault would find the tree badly guarded, so it ends now.
+            (Event::WitnessGone, Phase::Preparing) => {
+                let why = "the witness process died before the command ran".to_owned();
+                self.finish(Outcome::Defect(why))
+            }
+            (Event::WitnessGone, Phase::Done | Phase::Killing { .. }) => None,
             (Event::WitnessGone, _) => self.kill(now, Outcome::Lost(Loss::WitnessDied)),
             // The process layer passes signals on, and no service is involved.
             _ => None,
@@ -288,7 +292,7 @@ mod tests {
             (Happening::Process(Event::FrontGone), Outcome::FrontKilled),
             (
                 Happening::Process(Event::WitnessGone),
-                Outcome::HelperKilled("witness"),
+                Outcome::Defect("the witness process died before the command ran".to_owned()),
             ),
         ];
         for (happening, outcome) in cases {
@@ -318,11 +322,17 @@ mod tests {
     }
 
     #[test]
-    fn the_death_of_the_witness_kills_and_leaves_nothing_to_trust() {
+    fn the_death_of_the_witness_kills_as_well() {
+        let died = Some(Outcome::Lost(Loss::WitnessDied));
         let mut guard = running();
         assert_eq!(process(&mut guard, Event::WitnessGone), Some(Deed::Kill));
-        assert_eq!(over(&mut guard), Some(Outcome::Lost(Loss::WitnessDied)));
-        assert_eq!(process(&mut guard, Event::WitnessGone), None, "it is over");
+        assert_eq!(process(&mut guard, Event::WitnessGone), None);
+        assert_eq!(over(&mut guard), died);
+        assert_eq!(process(&mut guard, Event::WitnessGone), None);
+        let mut guard = running();
+        process(&mut guard, Event::Ended(Ended::Exited(0)));
+        assert_eq!(process(&mut guard, Event::WitnessGone), Some(Deed::Kill));
+        assert_eq!(over(&mut guard), died);
     }
 
     #[test]

@@ -11,6 +11,7 @@
 use std::fs::{self, File, Metadata, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
 use std::os::fd::IntoRawFd;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
@@ -50,6 +51,9 @@ impl StateFile {
     /// The file that a path means. Nothing is written yet.
     pub fn at(path: &Path) -> Result<Self, String> {
         let wrong = |why: &str| Err(format!("the state file {} {why}", path.display()));
+        if path.as_os_str().as_bytes().ends_with(b"/") {
+            return wrong("is a folder; name a file");
+        }
         // The command may change its folder, and a link stays a link.
         let path = match fs::canonicalize(path) {
             Ok(real) => real,
@@ -376,6 +380,7 @@ mod tests {
         std::os::unix::fs::symlink("nowhere", &dangling).expect("linked");
         let cases = [
             (folder.path().to_owned(), "is a folder"),
+            (folder.path().join("missing/"), "is a folder"),
             (folder.path().join("missing/state"), "is no folder"),
             ("/dev/null".into(), "no regular file"),
             (dangling, "link to a file that is not there"),

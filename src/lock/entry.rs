@@ -11,6 +11,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::lock::limit::Limit;
+use crate::lock::name::{LOCKS_MAX, LockName};
 
 /// The version this program writes, and the newest it understands.
 const VERSION: u32 = 1;
@@ -50,6 +51,9 @@ pub struct Entry {
     /// When its command was started, where it had to wait for that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held: Option<String>,
+    /// All locks that its run wants together, where there are several.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub locks: Vec<String>,
     /// How long successors wait when it vanishes without releasing, in milliseconds.
     pub lock_delay_ms: u64,
 }
@@ -85,6 +89,8 @@ impl Entry {
             &mut self.reason,
             &mut self.queued,
         ];
+        self.locks.truncate(LOCKS_MAX);
+        self.locks.retain(|lock| lock.parse::<LockName>().is_ok());
         for text in texts.into_iter().chain(self.held.as_mut()) {
             *text = harmless(text);
         }
@@ -150,6 +156,7 @@ mod tests {
             reason: "release 4.2".to_owned(),
             queued: "2026-11-22T03:00:00Z".to_owned(),
             held: None,
+            locks: Vec::new(),
             lock_delay_ms: 2000,
         }
     }
@@ -168,6 +175,23 @@ mod tests {
         assert_eq!(Entry::parse(&vec![b' '; 1 << 20]), None);
         let deep = "[".repeat(60_000);
         assert_eq!(Entry::parse(deep.as_bytes()), None);
+    }
+
+    #[test]
+    fn locks_that_are_none_are_left_out() {
+        let names = ["a", "b/c", "d e", "\u{1b}[31m", ""];
+        let hostile = Entry {
+            locks: names.map(str::to_owned).to_vec(),
+            ..entry()
+        };
+        let read = Entry::parse(&hostile.to_json()).expect("ours");
+        assert_eq!(read.locks, ["a", "b/c"]);
+        let endless = Entry {
+            locks: vec!["a".to_owned(); 1000],
+            ..entry()
+        };
+        let read = Entry::parse(&endless.to_json()).expect("ours");
+        assert_eq!(read.locks.len(), LOCKS_MAX);
     }
 
     #[test]

@@ -9,6 +9,10 @@ use std::str::FromStr;
 /// The longest name, in bytes: it leaves room for prefix and lease id, and fits a file name.
 pub const NAME_BYTES_MAX: usize = 255;
 
+/// How many locks one run can take together. Putting them takes four operations for each (its entry, its marker and
+/// two readings), in one transaction, and etcd takes at most 128 (`--max-txn-ops`).
+pub const LOCKS_MAX: usize = 32;
+
 /// A lock's name, checked.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LockName(String);

@@ -18,8 +18,10 @@ use crate::lock::token::ClusterId;
 /// What a service needs to know about the lock that is wanted.
 #[derive(Clone, Debug)]
 pub struct Wanted {
-    /// The lock.
+    /// The lock that the run is named after.
     pub name: LockName,
+    /// The other locks that it wants with it, all or none; each one once.
+    pub also: Vec<LockName>,
     /// What its keys begin with.
     pub prefix: Prefix,
     /// The TTL to ask for; whole seconds.
@@ -28,6 +30,13 @@ pub struct Wanted {
     pub nonblock: bool,
     /// What others are told about us.
     pub entry: Entry,
+}
+
+impl Wanted {
+    /// All locks that are wanted; the first is the one that the run is named after.
+    pub fn names(&self) -> impl Iterator<Item = &LockName> {
+        std::iter::once(&self.name).chain(&self.also)
+    }
 }
 
 /// One lock as anybody may see it.
@@ -50,12 +59,34 @@ pub struct InspectedEntry {
     pub key: String,
     /// Its create_revision.
     pub token: i64,
-    /// Whether it holds the lock, and does not wait for it.
-    pub holds: bool,
+    /// What its place means.
+    pub state: PlaceState,
     /// The lease it hangs on, if any.
     pub lease: Option<i64>,
     /// How long that lease still lives, as the server says; for display only.
     pub remaining: Option<Duration>,
     /// What it says about itself, where it is ours.
     pub entry: Option<Entry>,
+}
+
+/// What a place in a queue means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PlaceState {
+    /// It holds the lock.
+    Held,
+    /// Nobody is in its way here, but its run waits for another lock.
+    Reserved,
+    /// It waits.
+    Waiting,
+}
+
+impl PlaceState {
+    /// The stable name in JSON.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Held => "held",
+            Self::Reserved => "reserved",
+            Self::Waiting => "waiting",
+        }
+    }
 }

@@ -10,6 +10,7 @@ use crate::simulation::kernel;
 use crate::simulation::machine::Tree;
 use crate::simulation::protocol::{Op, Transaction};
 use crate::simulation::scenario::FaultKind;
+use crate::simulation::sights::Sight;
 use crate::simulation::world::{Occurrence, World};
 use crate::supervisor::Event;
 
@@ -22,6 +23,7 @@ impl World {
         self.trace
             .note(|| format!("fault    {:?} for {:?}", fault.kind, fault.lasts));
         kernel::schedule(fault.ends_at(), Occurrence::FaultEnds(number));
+        self.note_fault(fault.kind);
         match fault.kind {
             FaultKind::PauseMember(member) => self.cluster.pause(member),
             FaultKind::CutMember(member) => self.cluster.cut(member),
@@ -43,6 +45,9 @@ impl World {
             FaultKind::RevokeLease(host) => {
                 if let Some(lease) = self.lease_of(host) {
                     self.checker.tampered(host);
+                    if self.cluster.store.has_lease(lease.get()) {
+                        kernel::saw(Sight::LeaseTakenAway);
+                    }
                     self.cluster.expire(lease.get(), true);
                 }
             }
@@ -51,6 +56,29 @@ impl World {
             FaultKind::ReplaceEntry(host) => self.take_entry(host, true, true),
             FaultKind::Compact => self.cluster.compact(),
             FaultKind::Foreign => self.foreign_comes(number, fault.lasts),
+        }
+    }
+
+    fn note_fault(&self, kind: FaultKind) {
+        let runs = |host: usize| {
+            let host = &self.hosts[host];
+            host.manager.is_some() && host.machine.is_alive()
+        };
+        let (sight, really) = match kind {
+            FaultKind::CutLink(..) => (Sight::LinkCut, true),
+            FaultKind::Suspend(host) => (Sight::Suspended, runs(host)),
+            FaultKind::FreezeManager(host) => (Sight::ManagerFrozen, runs(host)),
+            FaultKind::FreezeFront(host) => {
+                (Sight::FrontFrozen, self.hosts[host].manager.is_some())
+            }
+            FaultKind::KillManager(host) => (Sight::ManagerKilled, runs(host)),
+            FaultKind::KillFront(host) => (Sight::FrontKilled, runs(host)),
+            FaultKind::KillWitness(host) => (Sight::WitnessKilled, runs(host)),
+            // Noted where they take effect, or where their effect is met.
+            _ => return,
+        };
+        if really {
+            kernel::saw(sight);
         }
     }
 
@@ -108,6 +136,7 @@ impl World {
         // A command that runs is what Ctrl-Z stops; the front does not report that.
         machine.front_stopped += 1;
         if machine.tree == Tree::None && machine.front_alive && machine.front_frozen == 0 {
+            kernel::saw(Sight::FrontStopped);
             self.tell_if_managed(host, Event::FrontStopped);
         }
     }
@@ -175,6 +204,7 @@ impl World {
             return;
         }
         self.checker.tampered(host);
+        kernel::saw(Sight::EntryTaken);
         let keys = crate::simulation::protocol::Keys {
             key: key.clone(),
             end: Vec::new(),

@@ -17,7 +17,6 @@ use crate::config::endpoint::Endpoint;
 use crate::config::tls::Tls;
 use crate::lock::entry::Entry;
 use crate::lock::key::Prefix;
-use crate::lock::limit::Limit;
 use crate::lock::name::LockName;
 use crate::lock::token::{LeaseId, Token};
 use crate::service::Wanted;
@@ -43,6 +42,8 @@ pub struct Host {
     pub manager: Option<Manager>,
     pub machine: Machine,
     pub memory: Memory,
+    /// It had a place before.
+    pub enqueued: bool,
     /// What the process layer reports.
     pub inbox: VecDeque<Event>,
     /// What is to happen once the host, or its manager, goes on.
@@ -67,6 +68,7 @@ impl Host {
             machine: Machine::new(plan.command.clone()),
             plan,
             memory: Memory::default(),
+            enqueued: false,
             manager: None,
             inbox: VecDeque::new(),
             deferred: Vec::new(),
@@ -106,12 +108,13 @@ impl Host {
     fn wanted(&self) -> Wanted {
         Wanted {
             name: name(),
+            also: Vec::new(),
             prefix: Prefix::default(),
             ttl: self.plan.ttl,
             nonblock: self.plan.nonblock,
             entry: Entry {
                 v: Entry::VERSION,
-                limit: Limit::EXCLUSIVE,
+                limit: self.plan.limit,
                 host: format!("host{}", self.number),
                 user: "simulation".to_owned(),
                 pid: self.number as i32,
@@ -119,6 +122,7 @@ impl Host {
                 reason: String::new(),
                 queued: "2026-11-22T03:00:00Z".to_owned(),
                 held: None,
+                locks: Vec::new(),
                 lock_delay_ms: self.plan.lock_delay.as_millis() as u64,
             },
         }
@@ -127,7 +131,7 @@ impl Host {
     fn supervisor_plan(&self) -> Plan {
         Plan {
             program: "report".to_owned(),
-            lock_path: format!("{}{LOCK}", Prefix::default()),
+            lock_paths: vec![format!("{}{LOCK}", Prefix::default())],
             enclosing: Vec::new(),
             kill_after: self.plan.kill_after,
             wait: self.plan.wait,

@@ -15,6 +15,7 @@ use std::time::Duration;
 use crate::clock::Instant;
 use crate::simulation::protocol::{Notice, Reply, Request};
 use crate::simulation::random::Random;
+use crate::simulation::sights::{Sight, Sights};
 use crate::simulation::world::Occurrence;
 
 /// The true time, since the world began.
@@ -25,7 +26,7 @@ thread_local! {
 }
 
 /// One host's CLOCK_BOOTTIME.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Clock {
     pub offset: Duration,
     /// How much faster than true time it runs, in millionths.
@@ -99,6 +100,7 @@ pub struct Kernel {
     slots: BTreeMap<u64, Slot>,
     numbers: u64,
     random: Random,
+    sights: Sights,
 }
 
 impl Kernel {
@@ -112,6 +114,7 @@ impl Kernel {
             slots: BTreeMap::new(),
             numbers: 0,
             random: Random::new(seed),
+            sights: Sights::default(),
         };
         KERNEL.with_borrow_mut(|installed| *installed = Some(kernel));
     }
@@ -163,6 +166,15 @@ pub fn next() -> Option<Occurrence> {
         kernel.now = scheduled.at;
         Some(*scheduled.what)
     })
+}
+
+/// Notes that this happened.
+pub fn saw(sight: Sight) {
+    with(|kernel| kernel.sights.see(sight));
+}
+
+pub fn sights() -> Sights {
+    with(|kernel| kernel.sights.clone())
 }
 
 pub fn enter(host: usize) {

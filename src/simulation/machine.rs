@@ -7,6 +7,7 @@ use crate::clock::Instant;
 use crate::outcome::Ended;
 use crate::simulation::kernel::{self, Time};
 use crate::simulation::scenario::CommandPlan;
+use crate::simulation::sights::Sight;
 use crate::simulation::world::Occurrence;
 use crate::supervisor::Event;
 
@@ -16,6 +17,9 @@ const WITNESS_PATIENCE: Duration = Duration::from_millis(150);
 /// As in page.rs.
 const SIGN_OF_LIFE: Duration = Duration::from_millis(150);
 const SILENCE: Duration = Duration::from_millis(300);
+
+/// A tree that takes longer than this to die is a slow one.
+const SLOW: Duration = Duration::from_millis(300);
 
 /// How late a process wakes that was stopped.
 const WAKING: Duration = Duration::from_millis(20);
@@ -185,6 +189,7 @@ impl Machine {
                 self.ended = Some(ended);
                 match self.plan.leftovers {
                     Some(after) => {
+                        kernel::saw(Sight::Leftovers);
                         self.tree = Tree::Alive { command: false };
                         self.schedule(host, Step::LeftoversEnd, after);
                         vec![Event::Ended(ended)]
@@ -200,8 +205,16 @@ impl Machine {
                 self.tree = Tree::Gone;
                 vec![Event::Empty]
             }
-            Step::Termed => self.dead(command, libc::SIGTERM),
-            Step::Killed => self.dead(command, libc::SIGKILL),
+            Step::Termed => {
+                kernel::saw(Sight::EndedByTerm);
+                self.dead(command, libc::SIGTERM)
+            }
+            Step::Killed => {
+                if self.plan.dying > SLOW {
+                    kernel::saw(Sight::SlowDeath);
+                }
+                self.dead(command, libc::SIGKILL)
+            }
         }
     }
 

@@ -26,6 +26,8 @@ pub mod protocol;
 pub mod random;
 // A history before it happens.
 mod scenario;
+// Histories in which not everybody wants the lock alone.
+mod modes;
 // Coincidences that chance alone would rarely bring about.
 mod plots;
 // What etcd keeps.
@@ -46,6 +48,8 @@ mod world;
 mod faults;
 // What must hold.
 mod checker;
+// What was met.
+pub mod sights;
 // Broken rules.
 mod mutants;
 // For people.

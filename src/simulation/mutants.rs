@@ -5,7 +5,9 @@
 use std::time::Duration;
 
 use crate::clock::Instant;
+use crate::lock::entry::Entry;
 use crate::lock::key::Prefix;
+use crate::lock::limit::Limit;
 use crate::simulation::host::{Host, name};
 use crate::simulation::protocol::{
     Answer, KeyValue, Keys, Op, OpAnswer, Reply, Request, Transaction,
@@ -76,12 +78,26 @@ pub enum Mutant {
     NonblockUnguarded,
     /// One who queues again keeps its token.
     OldToken,
+    /// Whoever uses the token does not have it compared.
+    UnfencedWrite,
+
+    // The modes.
+    /// A reader does not wait for anybody.
+    SharedIgnoresExclusive,
+    /// One more than the slots may hold the lock.
+    SlotsOffByOne,
+    /// Only one's own limit counts, and not those of others ahead.
+    OwnLimitOnly,
+    /// Whoever vanished counts no more, whatever its limit.
+    VanishedIgnored,
 
     // Clean and unclean.
     /// No marker is put with the entry.
     MarkerForgotten,
     /// It is not removed with it.
     MarkerKept,
+    /// A release leaves nothing that keeps out what was sent before it and comes after it.
+    SignForgotten,
     /// A marker without its entry means nothing.
     LockDelayIgnored,
     /// The lock is not given back.
@@ -93,38 +109,48 @@ pub enum Mutant {
 impl Mutant {
     /// All of them, each with a seed that finds it, so that it need not be looked for every time.
     pub const ALL: &[(Self, u64)] = &[
-        (Self::DeadlineFromReceipt, 110),
-        (Self::AskedTtl, 32),
-        (Self::NoClockMargin, 187),
+        (Self::DeadlineFromReceipt, 98),
+        (Self::AskedTtl, 63),
+        (Self::NoClockMargin, 4),
         (Self::NoMargin, 4),
         (Self::SuspendUncounted, 1),
-        (Self::NoValidation, 50),
+        (Self::NoValidation, 237),
         (Self::StaleStart, 52),
         (Self::NoRenewal, 3),
         (Self::WaitersDoNotRenew, 3),
         (Self::NoFailover, 5),
         (Self::LossIgnored, 21),
-        (Self::GraceAfterLoss, 8),
+        (Self::GraceAfterLoss, 14),
         (Self::OwnKeyUnwatched, 825),
         (Self::OwnKeyUnread, 18),
         (Self::LateEndIsSuccess, 2),
         (Self::ReleaseAtEnd, 4),
-        (Self::ReleaseAtKill, 4),
+        (Self::ReleaseAtKill, 0),
         (Self::NoGrace, 1),
-        (Self::NoKill, 4),
-        (Self::NoPublish, 15),
+        (Self::NoKill, 0),
+        (Self::NoPublish, 17),
         (Self::PublishedOnce, 3),
         (Self::StartUnguarded, 0),
-        (Self::GuardGoneIgnored, 8),
+        (Self::GuardGoneIgnored, 0),
         (Self::PredecessorOnly, 147),
-        (Self::LimitOfTwo, 18),
+        (Self::LimitOfTwo, 17),
         (Self::NonblockUnguarded, 1),
-        (Self::OldToken, 63),
-        (Self::MarkerForgotten, 18),
+        (Self::OldToken, 55),
+        (Self::UnfencedWrite, 1),
+        (Self::MarkerForgotten, 17),
         (Self::MarkerKept, 0),
-        (Self::LockDelayIgnored, 18),
+        (Self::SignForgotten, 144),
+        (Self::LockDelayIgnored, 17),
         (Self::NoRelease, 0),
-        (Self::ReleaseUnguarded, 22),
+        (Self::ReleaseUnguarded, 131),
+    ];
+
+    /// Those that only a history with other modes can find.
+    pub const OF_MODES: &[(Self, u64)] = &[
+        (Self::SharedIgnoresExclusive, 1),
+        (Self::SlotsOffByOne, 3),
+        (Self::OwnLimitOnly, 1),
+        (Self::VanishedIgnored, 1),
     ];
 }
 
@@ -257,6 +283,11 @@ pub fn request(mutant: Option<Mutant>, host: &Host, request: &mut Request) {
             transaction.then.retain(|op| !deletes(op));
             transaction.otherwise.retain(|op| !deletes(op));
         }
+        (Some(Mutant::SignForgotten), Request::Transact(transaction)) => {
+            let is_sign = |op: &Op| matches!(op, Op::Put { key, .. } if key.ends_with(b"~"));
+            transaction.then.retain(|op| !is_sign(op));
+            transaction.otherwise.retain(|op| !is_sign(op));
+        }
         (Some(Mutant::ReleaseUnguarded), Request::Transact(transaction))
             if is_release(transaction) =>
         {
@@ -265,7 +296,8 @@ pub fn request(mutant: Option<Mutant>, host: &Host, request: &mut Request) {
         (Some(Mutant::NonblockUnguarded), Request::Transact(transaction))
             if transaction.puts_below(entries().as_bytes()) =>
         {
-            transaction.when.truncate(1);
+            // Of its comparisons, the guard against others goes; that it was not put before stays.
+            transaction.when.truncate(2);
         }
         _ => {}
     }
@@ -313,7 +345,7 @@ fn change_reading(
     host: &mut Host,
     request: &Request,
     entries: &mut Vec<KeyValue>,
-    markers: &mut [KeyValue],
+    markers: &mut Vec<KeyValue>,
 ) {
     // At the answer that tells us our place we do not know it yet.
     let own = put_by(request).or_else(|| own_entry(host));
@@ -331,6 +363,27 @@ fn change_reading(
                 let after = after.trim_start_matches(|digit: char| digit.is_ascii_digit());
                 marker.value = format!("{before}\"lock_delay_ms\":0{after}").into_bytes();
             }
+        }
+        Mutant::SharedIgnoresExclusive if host.plan.limit == Limit::Unlimited => {
+            set_limits(markers, |_| Limit::Unlimited);
+        }
+        Mutant::SlotsOffByOne => set_limits(markers, |limit| match limit {
+            Limit::Holders(slots) if slots.get() > 1 => Limit::Holders(slots.saturating_add(1)),
+            other => other,
+        }),
+        Mutant::OwnLimitOnly => {
+            let own = host.plan.limit;
+            set_limits(markers, |_| own);
+        }
+        Mutant::VanishedIgnored => {
+            let id = |kv: &KeyValue| {
+                kv.key
+                    .rsplit(|byte| *byte == b'/')
+                    .next()
+                    .map(<[u8]>::to_vec)
+            };
+            let present: Vec<_> = entries.iter().map(id).collect();
+            markers.retain(|marker| present.contains(&id(marker)));
         }
         Mutant::OwnKeyUnread if own_revision.is_none() && put_by(request).is_none() => {
             entries.extend(own_entry_faked(host));
@@ -364,6 +417,16 @@ fn change_reading(
             entries.retain(|kv| kv.key == own || Some(&kv.key) == predecessor.as_ref());
         }
         _ => {}
+    }
+}
+
+/// Changes the limits that markers speak of.
+fn set_limits(markers: &mut [KeyValue], changed: impl Fn(Limit) -> Limit) {
+    for marker in markers {
+        if let Some(mut entry) = Entry::parse(&marker.value) {
+            entry.limit = changed(entry.limit);
+            marker.value = entry.to_json();
+        }
     }
 }
 
@@ -409,6 +472,11 @@ pub fn member(mutant: Option<Mutant>, host: usize, member: usize, members: usize
         Some(Mutant::NoFailover) => host % members,
         _ => member,
     }
+}
+
+/// Whether a command's write compares its token.
+pub fn compares_token(mutant: Option<Mutant>) -> bool {
+    mutant != Some(Mutant::UnfencedWrite)
 }
 
 /// Whether hosts' clocks miss the time in which they were suspended.

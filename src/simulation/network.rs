@@ -9,6 +9,7 @@ use crate::simulation::mutants;
 use crate::simulation::protocol::{Answer, Notice, Reply, Request};
 use crate::simulation::random::Random;
 use crate::simulation::scenario::{Network, Scenario};
+use crate::simulation::sights::Sight;
 use crate::simulation::trace;
 use crate::simulation::world::{Occurrence, World};
 
@@ -18,6 +19,8 @@ pub struct Links {
     calm_from: Time,
     /// Until when the link of a host to a member is cut.
     cut_until: Vec<Vec<Time>>,
+    /// When the last message of a host with a member arrives.
+    last_arrival: Vec<Vec<Time>>,
     last_notice: BTreeMap<u64, Time>,
 }
 
@@ -38,6 +41,7 @@ impl Links {
             calm_from: scenario.faults_end(),
             // One host more: see `World::everybody_left`.
             cut_until: vec![vec![Duration::ZERO; members]; hosts + 1],
+            last_arrival: vec![vec![Duration::ZERO; members]; hosts + 1],
             last_notice: BTreeMap::new(),
         }
     }
@@ -57,14 +61,26 @@ impl Links {
         *last
     }
 
-    fn fate(&self, random: &mut Random, host: usize, member: usize) -> Fate {
+    fn fate(&mut self, random: &mut Random, host: usize, member: usize) -> Fate {
+        let fate = self.draw_fate(random, host, member);
+        match fate {
+            Fate::Arrives(at) => {
+                let last = &mut self.last_arrival[host][member];
+                if at < *last {
+                    kernel::saw(Sight::Reordered);
+                }
+                *last = at.max(*last);
+            }
+            Fate::Breaks(_) => kernel::saw(Sight::ConnectionBroken),
+            Fate::Vanishes => kernel::saw(Sight::MessageLost),
+        }
+        fate
+    }
+
+    fn draw_fate(&self, random: &mut Random, host: usize, member: usize) -> Fate {
         let now = kernel::time();
-        let Network {
-            delay_max,
-            late_percent,
-            lost_percent,
-        } = self.network;
-        let delay = random.duration(Duration::from_micros(100), delay_max);
+        let network = self.network;
+        let delay = random.duration(Duration::from_micros(100), network.delay_max);
         let cut_until = self.cut_until[host][member];
         if cut_until > now {
             // TCP sends again what was not acknowledged; or gives up; or is cut off without a word.
@@ -77,16 +93,24 @@ impl Links {
         if now >= self.calm_from {
             return Fate::Arrives(now + delay);
         }
-        if random.percent(lost_percent) {
+        if random.percent(network.lost_percent) {
             return match random.percent(50) {
                 true => Fate::Breaks(now + random.millis(1, 1_000)),
                 false => Fate::Vanishes,
             };
         }
-        if random.percent(late_percent) {
+        if random.percent(network.late_percent) {
+            kernel::saw(Sight::MessageLate);
             return Fate::Arrives(now + random.millis(50, 10_000));
         }
         Fate::Arrives(now + delay)
+    }
+
+    /// When a message comes a second time: what somebody in between sent again, perhaps long after.
+    fn copy(&self, random: &mut Random) -> Option<Time> {
+        let now = kernel::time();
+        let copied = now < self.calm_from && random.percent(self.network.copied_percent);
+        copied.then(|| now + random.millis(1, 20_000))
     }
 }
 
@@ -108,7 +132,12 @@ impl World {
             request,
         };
         match self.links.fate(&mut self.random, host, member) {
-            Fate::Arrives(at) => kernel::schedule(at, Occurrence::Arrival(asked)),
+            Fate::Arrives(at) => {
+                if let Some(again_at) = self.links.copy(&mut self.random) {
+                    kernel::schedule(again_at, Occurrence::Arrival(asked.clone()));
+                }
+                kernel::schedule(at, Occurrence::Arrival(asked));
+            }
             Fate::Breaks(at) => {
                 kernel::schedule(
                     at,
@@ -123,18 +152,29 @@ impl World {
     }
 
     pub fn send_reply(&mut self, asked: Asked, reply: Reply) {
-        match self.links.fate(&mut self.random, asked.host, asked.member) {
-            Fate::Arrives(at) => kernel::schedule(at, Occurrence::Reply { asked, reply }),
-            Fate::Breaks(at) => {
-                kernel::schedule(
-                    at,
-                    Occurrence::Reply {
-                        asked,
-                        reply: Reply::Broken,
-                    },
-                );
+        let changed = !matches!(
+            asked.request,
+            Request::Connect | Request::Get { .. } | Request::TimeToLive { .. }
+        );
+        let lost = || {
+            if changed && matches!(reply, Reply::Answered(..)) {
+                kernel::saw(Sight::ReplyLost);
             }
-            Fate::Vanishes => {}
+        };
+        match self.links.fate(&mut self.random, asked.host, asked.member) {
+            Fate::Arrives(at) => {
+                if let Some(again_at) = self.links.copy(&mut self.random) {
+                    let (asked, reply) = (asked.clone(), reply.clone());
+                    kernel::schedule(again_at, Occurrence::Reply { asked, reply });
+                }
+                kernel::schedule(at, Occurrence::Reply { asked, reply });
+            }
+            Fate::Breaks(at) => {
+                lost();
+                let reply = Reply::Broken;
+                kernel::schedule(at, Occurrence::Reply { asked, reply });
+            }
+            Fate::Vanishes => lost(),
         }
     }
 
@@ -179,6 +219,9 @@ impl World {
             format!("host {host}   <= member {member}: {answer} to {what}")
         });
         let heard = kernel::answer(asked.exchange, reply.clone());
+        if !self.replied.insert(asked.exchange) {
+            kernel::saw(Sight::ReplyTwice);
+        }
         if heard {
             if let Reply::Answered(_, Answer::Granted { lease, ttl }) = &reply {
                 self.checker
@@ -198,14 +241,36 @@ impl World {
         self.check_request(&asked);
         let request = asked.request.clone();
         let host = asked.host;
-        let before = self.cluster.store.revision;
+        self.look_at_repetition(&asked);
         self.cluster.commit(asked);
-        self.check_places_since(before, host);
         self.trace.note(|| {
             format!(
                 "etcd     has done {} of host {host}",
                 trace::spoken(&request)
             )
         });
+    }
+
+    /// Is this carried out again, or by another member too, or when nobody wants it any more?
+    fn look_at_repetition(&mut self, asked: &Asked) {
+        let changes = match &asked.request {
+            Request::Grant { lease, .. } => {
+                let by = self.granted_by.entry(*lease).or_insert(asked.member);
+                if *by != asked.member {
+                    kernel::saw(Sight::HedgedTwice);
+                }
+                true
+            }
+            Request::Transact(transaction) => !transaction.only_reads(),
+            Request::Delete { .. } | Request::Revoke { .. } => true,
+            _ => false,
+        };
+        if changes && !self.carried_out.insert(asked.exchange) {
+            kernel::saw(Sight::RequestTwice);
+            self.checker.sent_again_by_others(asked.host);
+        }
+        if changes && self.hosts[asked.host].manager.is_none() {
+            kernel::saw(Sight::RequestAfterItsRun);
+        }
     }
 }

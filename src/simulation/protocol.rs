@@ -73,6 +73,12 @@ impl Transaction {
         self.then.iter().any(deletes)
     }
 
+    /// Whether it changes nothing, whatever its comparisons come to.
+    pub fn only_reads(&self) -> bool {
+        let mut ops = self.then.iter().chain(&self.otherwise);
+        ops.all(|op| matches!(op, Op::Get { .. }))
+    }
+
     /// Whether it puts a key that begins like this, if its comparisons hold.
     pub fn puts_below(&self, prefix: &[u8]) -> bool {
         let puts = |op: &Op| matches!(op, Op::Put { key, .. } if key.starts_with(prefix));

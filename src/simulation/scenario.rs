@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use crate::lock::lease::{self, TTL_MAX};
+use crate::lock::limit::Limit;
 use crate::simulation::kernel::Time;
 use crate::simulation::random::Random;
 use crate::supervisor::OnLeftover;
@@ -43,6 +44,8 @@ pub struct Network {
     /// So many messages in a hundred are very late, so many never come.
     pub late_percent: u64,
     pub lost_percent: u64,
+    /// So many come a second time, perhaps long after the first.
+    pub copied_percent: u64,
 }
 
 /// One contender.
@@ -55,6 +58,7 @@ pub struct HostPlan {
     pub lock_delay: Duration,
     pub wait: Option<Duration>,
     pub nonblock: bool,
+    pub limit: Limit,
     pub max_runtime: Option<Duration>,
     pub on_leftover: OnLeftover,
     pub command: CommandPlan,
@@ -121,6 +125,7 @@ impl HostPlan {
             lock_delay: Duration::ZERO,
             wait: None,
             nonblock: false,
+            limit: Limit::EXCLUSIVE,
             max_runtime: None,
             on_leftover: OnLeftover::Wait,
             command: CommandPlan {
@@ -213,6 +218,8 @@ impl Scenario {
                 .percent(25)
                 .then(|| random.duration(Duration::ZERO, ttl * 3)),
             nonblock: random.percent(15),
+            // See `modes`.
+            limit: Limit::EXCLUSIVE,
             max_runtime: random
                 .percent(15)
                 .then(|| random.duration(Duration::ZERO, ttl * 2)),
@@ -393,6 +400,11 @@ fn network(random: &mut Random, weather: Weather) -> Network {
             0
         },
         lost_percent: if stormy {
+            random.pick(&[0, 0, 2, 10])
+        } else {
+            0
+        },
+        copied_percent: if stormy {
             random.pick(&[0, 0, 2, 10])
         } else {
             0

@@ -11,8 +11,9 @@ use crate::simulation::kernel;
 use crate::simulation::machine::{Duty, Step, Tree};
 use crate::simulation::mutants;
 use crate::simulation::protocol::{Compare, Keys, Op, Relation, Target, Transaction};
+use crate::simulation::sights::Sight;
 use crate::simulation::world::{Occurrence, World};
-use crate::supervisor::{Action, Event};
+use crate::supervisor::{Action, Event, Holder};
 
 impl World {
     pub fn arrive(&mut self, host: usize) {
@@ -73,6 +74,7 @@ impl World {
             self.trace.note(|| format!("host {number}   <- {event:?}"));
         }
         self.check_event(number, &event);
+        self.note_event(number, &event);
         let host = &mut self.hosts[number];
         if matches!(event, Event::Empty | Event::NotStarted(_)) {
             host.machine.guarded = false;
@@ -82,6 +84,22 @@ impl World {
         };
         let actions = manager.supervisor.handle_event(now, event);
         self.perform_all(number, actions);
+    }
+
+    fn note_event(&mut self, number: usize, event: &Event) {
+        let memory = &mut self.hosts[number].enqueued;
+        match event {
+            Event::Enqueued { .. } if std::mem::replace(memory, true) => {
+                kernel::saw(Sight::QueuedAgain);
+            }
+            Event::Waiting(queue) => kernel::saw(match queue.holder {
+                Holder::Vanished => Sight::WaitedLockDelay,
+                Holder::Foreign { .. } => Sight::WaitedForForeign,
+                _ => Sight::Waited,
+            }),
+            Event::NotStarted(_) => kernel::saw(Sight::NotExecuted),
+            _ => {}
+        }
     }
 
     /// What has to be true of an event, seen from outside.
@@ -115,25 +133,19 @@ impl World {
                 self.checker.may_kill_at_once(number);
             }
             Event::Released => {
-                let left = self.left_of(number);
-                self.checker.released(number, &left);
+                if let Some((token, lease)) = host.place() {
+                    let (prefix, name) = (Prefix::default(), name());
+                    let keys = [prefix.entry(&name, lease), prefix.marker(&name, lease)];
+                    let is_ours = |key: &&String| {
+                        let kv = self.cluster.entry(key);
+                        kv.is_some_and(|kv| kv.create_revision == token.get())
+                    };
+                    let left: Vec<String> = keys.iter().filter(is_ours).cloned().collect();
+                    self.checker.released(number, lease.get(), keys, &left);
+                }
             }
             _ => {}
         }
-    }
-
-    fn left_of(&self, number: usize) -> Vec<String> {
-        let Some((token, lease)) = self.hosts[number].place() else {
-            return Vec::new();
-        };
-        let (prefix, name) = (Prefix::default(), name());
-        let entry = prefix.entry(&name, lease);
-        let marker = prefix.marker(&name, lease);
-        let is_ours = |key: &String| {
-            let kv = self.cluster.entry(key);
-            kv.is_some_and(|kv| kv.create_revision == token.get())
-        };
-        [entry, marker].into_iter().filter(is_ours).collect()
     }
 
     fn perform_all(&mut self, number: usize, actions: Vec<Action>) {
@@ -170,6 +182,7 @@ impl World {
             }
             Action::Kill => self.kill(number),
             Action::Leave => {
+                kernel::saw(Sight::LivedOutside);
                 self.hosts[number].machine.tree = Tree::Left;
                 self.checker.tree_is_gone(number);
                 self.tell(number, Event::Empty);
@@ -288,6 +301,7 @@ impl World {
                 kernel::schedule(at, Occurrence::Guard(number));
             }
             Duty::KillTree(guard) => {
+                kernel::saw(Sight::GuardKilledTree);
                 host.machine.guards_kill = true;
                 host.machine.kill(number);
                 let ran = host.machine.manager_ran() && host.machine.is_alive();
@@ -300,6 +314,7 @@ impl World {
                 }
             }
             Duty::KillManager(guard) => {
+                kernel::saw(Sight::GuardKilledManager);
                 self.trace
                     .note(|| format!("host {number}   the {guard:?} kills the manager"));
                 self.manager_is_dead(number, Loss::ManagerFrozen);
@@ -335,7 +350,10 @@ impl World {
                 keys: entry,
                 relation: Relation::Equal,
                 target: Target::Create(token),
-            }],
+            }]
+            .into_iter()
+            .filter(|_| mutants::compares_token(self.mutant))
+            .collect(),
             then: vec![Op::Put {
                 key: b"/resource".to_vec(),
                 value: token.to_string().into_bytes(),

@@ -55,6 +55,7 @@ fn candidates(scenario: &Scenario) -> Vec<Scenario> {
     };
     simplify(&|it| it.network.late_percent = 0);
     simplify(&|it| it.network.lost_percent = 0);
+    simplify(&|it| it.network.copied_percent = 0);
     simplify(&|it| it.network.delay_max = Duration::from_millis(1));
     simplify(&|it| it.lag_max = Duration::ZERO);
     simplify(&|it| it.commit_max = Duration::from_millis(1));

@@ -3,9 +3,11 @@
 
 use std::time::{Duration, Instant};
 
+use super::checker::{Kind, Violation};
 use super::mutants::Mutant;
 use super::scenario::{Fault, FaultKind, HostPlan, Network, Scenario, Weather};
 use super::shrink::shrink;
+use super::sights::{Sight, Sights};
 use super::world::{Options, Report, run};
 
 /// Histories of every run of the tests, the same each time.
@@ -14,8 +16,31 @@ const FIXED: u64 = 150;
 /// Histories of every run of the tests that nobody has seen before.
 const FRESH: u64 = 60;
 
+/// Seen, and not asked for: what is beyond a promise.
+const EXCUSED: [Sight; 2] = [Sight::CameBackLate, Sight::CameBackByOthers];
+
 /// How far a mutant is looked for.
 const MUTANT_HISTORIES_MAX: u64 = 3_000;
+
+/// For every check a mutant, and a history in which this check alone finds it.
+const FOUND_BY: &[(Kind, Mutant, u64)] = &[
+    (Kind::TwoCommands, Mutant::PredecessorOnly, 147),
+    (Kind::AliveAfterExpiry, Mutant::NoClockMargin, 4),
+    (Kind::ReleasedTooEarly, Mutant::ReleaseAtEnd, 4),
+    (Kind::TokenDoesNotGrow, Mutant::OldToken, 55),
+    (Kind::FencedWrite, Mutant::UnfencedWrite, 1),
+    (Kind::WrongOutcome, Mutant::LateEndIsSuccess, 2),
+    (Kind::NeverEnded, Mutant::GuardGoneIgnored, 52),
+    (Kind::LeftBehind, Mutant::MarkerKept, 0),
+    (Kind::CameBack, Mutant::SignForgotten, 144),
+    (Kind::LostForNothing, Mutant::NoRenewal, 3),
+    (Kind::EnqueuedToWait, Mutant::NonblockUnguarded, 1),
+    (Kind::ForeignRemoved, Mutant::ReleaseUnguarded, 131),
+    (Kind::KilledWithoutGrace, Mutant::NoGrace, 1),
+    (Kind::GuardHadToAct, Mutant::PublishedOnce, 3),
+    (Kind::StartedUnguarded, Mutant::StartUnguarded, 0),
+    (Kind::OutlivesGuard, Mutant::GuardGoneIgnored, 0),
+];
 
 /// What a trial came to.
 #[derive(Default)]
@@ -25,6 +50,8 @@ struct Trial {
     lasted: Duration,
     commands: usize,
     lost: usize,
+    /// In how many histories each of them happened.
+    sights: Sights,
 }
 
 impl Trial {
@@ -40,23 +67,26 @@ impl Trial {
             trial.lasted += report.lasted;
             trial.commands += report.commands;
             trial.lost += report.lost;
+            trial.sights += &report.sights.whether();
         }
         trial
     }
 
-    fn and(self, other: Self) -> Self {
+    fn and(mut self, other: Self) -> Self {
+        self.sights += &other.sights;
         Self {
             histories: self.histories + other.histories,
             steps: self.steps + other.steps,
             lasted: self.lasted + other.lasted,
             commands: self.commands + other.commands,
             lost: self.lost + other.lost,
+            sights: self.sights,
         }
     }
 }
 
 /// Fails with a history that a person can read, and with how to see it again.
-fn assert_kept(scenario: &Scenario, options: Options, report: &Report) {
+pub(super) fn assert_kept(scenario: &Scenario, options: Options, report: &Report) {
     let Some(violation) = &report.violation else {
         return;
     };
@@ -77,7 +107,7 @@ fn assert_kept(scenario: &Scenario, options: Options, report: &Report) {
     );
 }
 
-fn variable(name: &str) -> Option<u64> {
+pub(super) fn variable(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok().filter(|text| !text.is_empty())?;
     Some(text.parse().expect("a number"))
 }
@@ -86,6 +116,15 @@ fn variable(name: &str) -> Option<u64> {
 fn known_histories_keep_every_promise() {
     let trial = Trial::of(0..FIXED);
     assert!(trial.commands > 0 && trial.lost > 0, "nothing was tried");
+    let missing: Vec<Sight> = Sight::ALL
+        .iter()
+        .map(|(sight, _)| *sight)
+        .filter(|sight| !EXCUSED.contains(sight) && trial.sights.times(*sight) == 0)
+        .collect();
+    assert!(
+        missing.is_empty(),
+        "the known histories never met {missing:?}"
+    );
 }
 
 /// With `make simulate SEED=… RUNS=… THREADS=…`: those.
@@ -120,17 +159,26 @@ fn fresh_histories_keep_every_promise() {
         trial.lost,
         trial.lasted.as_secs_f64() / 3600.0
     );
+    println!("so many of them in which");
+    for (sight, text) in Sight::ALL {
+        println!("{:>9}  {}", trial.sights.times(*sight), text.trim());
+    }
 }
 
-/// The first history from `seeds` in which it is found.
-fn found(mutant: Mutant, seeds: impl Iterator<Item = u64>) -> Option<(u64, Report)> {
+/// The first history from `seeds` in which it is found, by this check alone or by any.
+fn found(
+    mutant: Mutant,
+    only: Option<Kind>,
+    seeds: impl Iterator<Item = u64>,
+) -> Option<(u64, Violation)> {
     let options = Options {
         mutant: Some(mutant),
-        traced: false,
+        only,
+        ..Options::default()
     };
     seeds
-        .map(|seed| (seed, run(&Scenario::draw(seed), options)))
-        .find(|(_, report)| report.violation.is_some())
+        .map(|seed| (seed, run(&Scenario::draw(seed), options).violation))
+        .find_map(|(seed, violation)| Some((seed, violation?)))
 }
 
 /// With `make mutants`: from the first seed on, to say after how many histories.
@@ -138,15 +186,52 @@ fn found(mutant: Mutant, seeds: impl Iterator<Item = u64>) -> Option<(u64, Repor
 fn every_mutant_is_found() {
     let count = variable("COUNT").is_some();
     for (mutant, seed) in Mutant::ALL {
-        let known = found(*mutant, *seed..=*seed).filter(|_| !count);
-        let (seed_found, report) = known
-            .or_else(|| found(*mutant, 0..MUTANT_HISTORIES_MAX))
+        let known = found(*mutant, None, *seed..=*seed).filter(|_| !count);
+        let (seed_found, violation) = known
+            .or_else(|| found(*mutant, None, 0..MUTANT_HISTORIES_MAX))
             .unwrap_or_else(|| panic!("{mutant:?} survives {MUTANT_HISTORIES_MAX} histories"));
-        let kind = report.violation.expect("found").kind;
+        let kind = violation.kind;
         if count {
-            println!("| {mutant:?} | {} | {kind:?} |", seed_found + 1);
-        } else if seed_found != *seed {
-            println!("{mutant:?} is found by seed {seed_found} now, and not by {seed}");
+            println!("| `{mutant:?}` | {} | `{kind:?}` |", seed_found + 1);
+        } else {
+            assert!(
+                seed_found == *seed,
+                "{mutant:?} is found by seed {seed_found} now, and not by {seed}: say so in Mutant::ALL"
+            );
+        }
+    }
+}
+
+/// A check that finds no mutant when all others are switched off may be one that cannot fail.
+///
+/// With `make mutants`: which of the mutants each of them finds, in how many histories.
+#[test]
+fn every_check_finds_a_mutant_by_itself() {
+    if variable("COUNT").is_some() {
+        return print_finders();
+    }
+    let kinds: Vec<Kind> = FOUND_BY.iter().map(|(kind, ..)| *kind).collect();
+    assert_eq!(kinds, Kind::ALL, "one line for each check");
+    for (kind, mutant, seed) in FOUND_BY {
+        let violation = found(*mutant, Some(*kind), *seed..=*seed);
+        assert!(
+            violation.is_some(),
+            "{kind:?} does not find {mutant:?} by seed {seed} any more: `make mutants` finds others"
+        );
+    }
+}
+
+fn print_finders() {
+    for kind in Kind::ALL {
+        let first = |histories: u64| {
+            Mutant::ALL.iter().find_map(|(mutant, _)| {
+                let (seed, _) = found(*mutant, Some(*kind), 0..histories)?;
+                Some((*mutant, seed))
+            })
+        };
+        match first(20).or_else(|| first(200)).or_else(|| first(1_000)) {
+            Some((mutant, seed)) => println!("    (Kind::{kind:?}, Mutant::{mutant:?}, {seed}),"),
+            None => println!("    {kind:?} finds nothing"),
         }
     }
 }
@@ -157,19 +242,27 @@ fn a_failing_seed_replays_to_the_same_trace_and_shrinks() {
     let options = Options {
         mutant: Some(mutant),
         traced: true,
+        ..Options::default()
     };
-    let (seed, _) = found(mutant, std::iter::once(seed).chain(0..MUTANT_HISTORIES_MAX))
-        .expect("every mutant is found");
+    let (seed, _) = found(
+        mutant,
+        None,
+        std::iter::once(seed).chain(0..MUTANT_HISTORIES_MAX),
+    )
+    .expect("every mutant is found");
     let scenario = Scenario::draw(seed);
     let [once, twice] = [(); 2].map(|()| run(&scenario, options));
     assert_same(&once, &twice, seed);
     assert!(once.trace.len() > 10, "{:?}", once.trace);
     assert_eq!(once.violation, twice.violation);
-    let kind = once.violation.expect("found").kind;
+    let kind = once.violation.as_ref().expect("found").kind;
+    let shrunk_from = once;
     let small = shrink(&scenario, options, kind);
-    assert!(small.faults.len() <= scenario.faults.len());
-    assert!(small.hosts.len() <= scenario.hosts.len());
+    let size = |scenario: &Scenario| scenario.hosts.len() + scenario.faults.len();
+    assert!(size(&small) < size(&scenario), "{small:?}");
     let report = run(&small, options);
+    let told = |report: &Report| report.trace.len();
+    assert!(told(&report) < told(&shrunk_from), "a shorter history");
     assert_eq!(report.violation.map(|violation| violation.kind), Some(kind));
 }
 
@@ -214,6 +307,7 @@ fn quiet(faults: Vec<Fault>) -> Scenario {
             delay_max: Duration::from_millis(5),
             late_percent: 0,
             lost_percent: 0,
+            copied_percent: 0,
         },
         hosts: vec![holder, waiter],
         faults,

@@ -1,9 +1,11 @@
 //! The world: takes what is to happen next out of the queue, lets it happen, and has the invariants checked.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use crate::lock::entry::Terms;
 use crate::lock::key::Prefix;
+use crate::lock::limit::Limit;
 use crate::simulation::checker::{Checker, Kind, Violation};
 use crate::simulation::cluster::{Asked, Cluster, Effect, Knobs};
 use crate::simulation::host::{Host, name};
@@ -11,9 +13,10 @@ use crate::simulation::kernel::{self, Clock, Kernel, Time};
 use crate::simulation::machine::Step;
 use crate::simulation::mutants::Mutant;
 use crate::simulation::network::Links;
-use crate::simulation::protocol::{Header, KeyValue, Notice, Reply, Request};
+use crate::simulation::protocol::{Header, KeyValue, Keys, Notice, Reply, Request};
 use crate::simulation::random::Random;
 use crate::simulation::scenario::{HostPlan, Scenario};
+use crate::simulation::sights::{Sight, Sights};
 use crate::simulation::trace::Trace;
 
 /// Something that happens at an instant.
@@ -97,7 +100,10 @@ pub struct Report {
     pub lasted: Time,
     /// So many commands were run.
     pub commands: usize,
+    /// So many of them at the same time, at the most.
+    pub commands_at_once: usize,
     pub lost: usize,
+    pub sights: Sights,
 }
 
 /// What has to be known to run a history again.
@@ -105,6 +111,8 @@ pub struct Report {
 pub struct Options {
     pub mutant: Option<Mutant>,
     pub traced: bool,
+    /// The one promise that is looked at; none is all of them.
+    pub only: Option<Kind>,
 }
 
 pub struct World {
@@ -119,6 +127,11 @@ pub struct World {
     pub steps: u64,
     /// Keys of contenders that somebody else has put anew.
     pub replaced: BTreeSet<String>,
+    /// The exchanges whose requests were carried out, and those of which a reply came.
+    pub carried_out: BTreeSet<u64>,
+    pub replied: BTreeSet<u64>,
+    /// Which member each lease was first granted through.
+    pub granted_by: BTreeMap<i64, usize>,
 }
 
 /// How long after the others' leases the last contender comes, and how long after it the store is looked at.
@@ -158,17 +171,26 @@ impl World {
                 .map(|(number, plan)| Host::new(number, plan))
                 .collect(),
             links: Links::new(&scenario),
-            checker: Checker::new(&scenario),
+            checker: Checker::new(&scenario, options.only),
             trace: Trace::new(options.traced),
             random,
             mutant: options.mutant,
             steps: 0,
             replaced: BTreeSet::new(),
+            carried_out: BTreeSet::new(),
+            replied: BTreeSet::new(),
+            granted_by: BTreeMap::new(),
             scenario,
         }
     }
 
     fn begin(&mut self) {
+        let rates = || self.scenario.hosts.iter().map(|host| host.rate_ppm);
+        let servers = self.scenario.members.iter().copied();
+        let (fastest, slowest) = (rates().max(), rates().chain(servers).min());
+        if fastest.unwrap_or(0) - slowest.unwrap_or(0) >= 9_000 {
+            kernel::saw(Sight::ClocksApart);
+        }
         for (number, host) in self.hosts.iter().enumerate() {
             kernel::schedule(host.plan.arrives_at, Occurrence::Arrive(number));
         }
@@ -268,7 +290,14 @@ impl World {
                 self.cluster.keep_alive(asked, header, leader);
             }
             Occurrence::ExpiryTick => self.cluster.expiry_tick(),
-            Occurrence::Expire { lease, early } => self.cluster.expire(lease, early),
+            Occurrence::Expire { lease, early } => {
+                self.cluster.expire(lease, early);
+                let lived =
+                    |effect: &Effect| matches!(effect, Effect::LeaseEnded { early: true, .. });
+                if self.cluster.effects.iter().any(lived) {
+                    kernel::saw(Sight::LiveLeaseRevoked);
+                }
+            }
             Occurrence::Election => self.cluster.election(),
             Occurrence::Learn(member) => self.cluster.learn(member),
             Occurrence::Applied(member) => self.cluster.applied(member),
@@ -298,6 +327,9 @@ impl World {
                         };
                         format!("etcd     ends lease {lease:x}: {why}")
                     });
+                    if !early {
+                        kernel::saw(Sight::LeaseExpired);
+                    }
                     self.look_at_entries();
                 }
                 Effect::Done => {
@@ -310,6 +342,9 @@ impl World {
                     truly,
                 } => {
                     self.checker.renewed_by_leader(asked.exchange, truly);
+                    if !truly {
+                        kernel::saw(Sight::DeposedAnswered);
+                    }
                     self.trace.note(|| {
                         let by = if truly {
                             ""
@@ -333,8 +368,17 @@ impl World {
         }
     }
 
-    /// Whose entries are gone that ran under them?
+    /// Whose entries are gone that ran under them? And whose are there again?
     pub fn look_at_entries(&mut self) {
+        let again = self.checker.given_back().iter();
+        let mut again = again.filter(|(lease, key)| {
+            // What somebody else put there is theirs.
+            let kv = self.cluster.entry(key);
+            kv.is_some_and(|kv| kv.lease == *lease || key.contains('~'))
+        });
+        if let Some((lease, key)) = again.next().cloned() {
+            self.checker.came_back(lease, &key);
+        }
         for host in &self.hosts {
             if let Some((token, lease)) = self.checker.runs_under(host.number) {
                 let key = Prefix::default().entry(&name(), lease);
@@ -365,6 +409,27 @@ impl World {
         kernel::schedule(at, Occurrence::Arrive(number));
     }
 
+    /// Whether one with this limit would hold the lock at once, as the rule is worded.
+    fn would_be_admitted(&self, limit: Limit) -> bool {
+        let store = &self.cluster.store;
+        let below = Keys {
+            key: b"/leasehold/job/".to_vec(),
+            end: b"/leasehold/job0".to_vec(),
+        };
+        let entries = store.get(&below);
+        let limit_of = |entry: &KeyValue| {
+            let id = entry.key.rsplit(|byte| *byte == b'/').next()?;
+            let marker = store.one(&[b"/leasehold/~run/job/", id].concat())?;
+            let is_its_own = marker.create_revision == entry.create_revision;
+            is_its_own.then(|| Terms::parse(&marker.value).limit)
+        };
+        let limits = entries
+            .iter()
+            .map(|entry| limit_of(entry).unwrap_or(Limit::EXCLUSIVE));
+        let strictest = limits.chain([limit]).min();
+        strictest.is_some_and(|strictest| strictest.admits(entries.len()))
+    }
+
     /// What a request of a contender must not do, looked at before it is done.
     pub fn check_request(&mut self, asked: &Asked) {
         let host = asked.host;
@@ -382,27 +447,11 @@ impl World {
             && let Request::Transact(transaction) = &asked.request
             && transaction.puts_below(b"/leasehold/job/")
             && self.cluster.store.would_hold(transaction)
-            && let Some(other) = self.cluster.left("/leasehold/job/").first()
+            && !self.would_be_admitted(self.hosts[host].plan.limit)
         {
-            let text = format!("host {host} must not wait, and puts an entry behind {other}");
+            let others = self.cluster.left("/leasehold/job/");
+            let text = format!("host {host} must not wait, and puts an entry behind {others:?}");
             self.checker.violated(Kind::EnqueuedToWait, text);
-        }
-    }
-
-    /// What a host sent before it gave the lock back must not get it a place again that nobody knows of.
-    pub fn check_places_since(&mut self, revision: i64, host: usize) {
-        let is_place = |key: &[u8]| key.starts_with(b"/leasehold/job/");
-        let mut changes = self.cluster.store.changes_since(revision).iter();
-        let Some(placed) = changes.find(|change| !change.deleted && is_place(&change.kv.key))
-        else {
-            return;
-        };
-        // What is even later than a part of the TTL is bounded by another TTL: see `everybody_left`.
-        let lately = self.hosts[host].plan.ttl / 2;
-        if self.checker.gave_back_within(host, lately) {
-            let key = String::from_utf8_lossy(&placed.kv.key);
-            let text = format!("host {host} gave the lock back, and {key} came after it");
-            self.checker.violated(Kind::LeftBehind, text);
         }
     }
 
@@ -418,7 +467,9 @@ impl World {
             steps: self.steps,
             lasted: kernel::time(),
             commands: self.checker.commands,
+            commands_at_once: self.checker.commands_at_once,
             lost: self.checker.lost,
+            sights: kernel::sights(),
         }
     }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::clock::Instant;
 use crate::lock::entry::Entry;
+use crate::lock::name::LockName;
 use crate::lock::token::{ClusterId, LeaseId, Token};
 use crate::outcome::{Ended, Loss};
 
@@ -110,6 +111,8 @@ pub struct Queue {
     pub holder: Holder,
     /// How many hold it beside that one.
     pub others: usize,
+    /// Which lock it is, where the run wants several.
+    pub lock: Option<LockName>,
 }
 
 /// Who stands in the way.
@@ -134,7 +137,11 @@ pub enum Holder {
 impl Queue {
     /// Who holds the lock, as far as it is known.
     pub fn held_by(&self) -> String {
-        format!("{}{}", self.holder, self.and_others())
+        let lock = match &self.lock {
+            Some(lock) => format!(" (lock {lock})"),
+            None => String::new(),
+        };
+        format!("{}{}{lock}", self.holder, self.and_others())
     }
 
     /// Those who hold it beside the one who came first.

@@ -62,8 +62,8 @@ pub enum OnLoss {
 pub struct Plan {
     /// The command as it was typed, for messages.
     pub program: String,
-    /// The lock's keys without the last segment: with a cluster, it tells one lock from all others.
-    pub lock_path: String,
+    /// Each lock's keys without the last segment: with a cluster, it tells one lock from all others.
+    pub lock_paths: Vec<String>,
     /// The locks that enclosing runs hold, each `<cluster>:<lock path>`.
     pub enclosing: Vec<String>,
     /// The time between TERM and KILL.

@@ -121,10 +121,8 @@ impl Supervisor {
                 self.on_enqueued(now, place, sent_at, ttl);
             }
             (Event::Busy { queue, cluster }, Phase::Enqueueing { .. }) => {
-                let outcome = match self.is_enclosing(cluster) {
-                    true => self.held_by_enclosing(),
-                    false => self.busy(Some(&queue)),
-                };
+                let enclosing = self.held_by_enclosing(cluster);
+                let outcome = enclosing.unwrap_or_else(|| self.busy(Some(&queue)));
                 self.renewal.cease();
                 self.finish(outcome);
             }
@@ -158,12 +156,11 @@ impl Supervisor {
 
     fn on_enqueued(&mut self, now: Instant, place: Place, sent_at: Instant, ttl: Duration) {
         self.reachable();
-        let enclosing = self.is_enclosing(place.cluster);
+        let enclosing = self.held_by_enclosing(place.cluster);
         self.history.place = Some(place);
         self.phase = Phase::Waiting;
         self.believe(sent_at, ttl);
-        if enclosing {
-            let outcome = self.held_by_enclosing();
+        if let Some(outcome) = enclosing {
             self.release(now, After::Finish(outcome));
         } else if lease::check(ttl.min(lease::TTL_MAX), self.plan.kill_after).is_err() {
             let detail = format!(
@@ -174,17 +171,14 @@ impl Supervisor {
         }
     }
 
-    /// Whether an enclosing run holds this lock of this cluster: it would be waited for until the end of time.
-    fn is_enclosing(&self, cluster: ClusterId) -> bool {
-        let this_lock = format!("{cluster}:{}", self.plan.lock_path);
-        self.plan.enclosing.contains(&this_lock)
-    }
-
-    fn held_by_enclosing(&self) -> Outcome {
-        Outcome::Usage(format!(
-            "{} is held by an enclosing leasehold run: waiting for it here would never end; take it once, outside",
-            self.plan.lock_path
-        ))
+    /// What there is to say where an enclosing run holds one of these locks of this cluster: it would be waited for
+    /// until the end of time.
+    fn held_by_enclosing(&self, cluster: ClusterId) -> Option<Outcome> {
+        let is_held = |path: &&String| self.plan.enclosing.contains(&format!("{cluster}:{path}"));
+        let path = self.plan.lock_paths.iter().find(is_held)?;
+        Some(Outcome::Usage(format!(
+            "{path} is held by an enclosing leasehold run: waiting for it here would never end; take it once, outside"
+        )))
     }
 
     fn on_not_enqueued(&mut self, now: Instant, trouble: Trouble) {
@@ -209,6 +203,7 @@ impl Supervisor {
         }
         let news = self.told.as_ref().is_none_or(|(told, at)| {
             told.place != queue.place
+                || told.lock != queue.lock
                 || !told.holder.is_same(&queue.holder)
                 || *at + WAITING_REMINDER <= now
         });

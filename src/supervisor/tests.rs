@@ -33,7 +33,7 @@ struct World {
 fn plan() -> Plan {
     Plan {
         program: "report".to_owned(),
-        lock_path: "/leasehold/job".to_owned(),
+        lock_paths: vec!["/leasehold/job".to_owned()],
         enclosing: Vec::new(),
         kill_after: KILL_AFTER,
         wait: None,
@@ -60,6 +60,7 @@ fn queue(place: usize) -> Queue {
         waiting: place,
         holder: Holder::Unknown,
         others: 0,
+        lock: None,
     }
 }
 

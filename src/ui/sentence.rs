@@ -104,6 +104,7 @@ pub(super) fn waiting(name: &LockName, queue: &Queue, wall: Timestamp) -> String
         }
         other => other.to_string(),
     };
+    let name = queue.lock.as_ref().unwrap_or(name);
     format!("waiting for {name}: {place} of {waiting}, held by {holder}{others}")
 }
 
@@ -189,6 +190,7 @@ mod tests {
             reason: "release 4.2".to_owned(),
             queued: "2026-11-22T03:00:00Z".to_owned(),
             held: None,
+            locks: Vec::new(),
             lock_delay_ms: 2000,
         };
         let queue = Queue {
@@ -196,6 +198,7 @@ mod tests {
             waiting: 5,
             holder: Holder::Known(Box::new(entry)),
             others: 0,
+            lock: None,
         };
         let name: LockName = "deploy/prod".parse().expect("a name");
         let wall: Timestamp = "2026-11-22T03:03:12Z".parse().expect("a time");

@@ -7,6 +7,7 @@ use tempfile::tempdir;
 
 use crate::harness::etcd::Etcd;
 use crate::harness::eventually::SOON;
+use crate::harness::fault::Fault;
 use crate::harness::leasehold::Run;
 
 #[test]
@@ -290,6 +291,7 @@ fn a_file_that_is_not_executable_is_126_and_a_script_without_a_hash_bang_is_run_
 
 #[test]
 fn entries_that_are_not_ours_count_as_holders_whatever_they_hold() {
+    let mut fault = Fault::of("hostile values under the lock's keys");
     let etcd = Etcd::start();
     let store = etcd.store();
     let newer = br#"{"v":2,"limit":9,"host":"h","user":"u","pid":1,"program":"p","queued":"","lock_delay_ms":0}"#;
@@ -318,6 +320,10 @@ fn entries_that_are_not_ours_count_as_holders_whatever_they_hold() {
         waiter.wait().assert_status(0).assert_stdout("ran\n");
         store.assert_clean();
     }
+    fault.injected("an empty value, no JSON, bytes that are no text, a newer version, deep nesting, a megabyte");
+    fault.seen(
+        "75 with -n, and a waiter waits until the key is gone; no control codes, nothing left",
+    );
 }
 
 #[test]
@@ -356,6 +362,7 @@ fn keys_that_are_no_entries_block_nobody() {
 
 #[test]
 fn text_of_other_hosts_cannot_move_the_cursor() {
+    let mut fault = Fault::of("control codes in the values of others");
     let etcd = Etcd::start();
     let store = etcd.store();
     let evil = r#"{"v":1,"limit":1,"host":"h\u001b[2J","user":"u\n\u009b","pid":1,"program":"\u0007p","reason":"\u202er","queued":"2026-01-01T00:00:00Z","lock_delay_ms":0}"#;
@@ -370,4 +377,6 @@ fn text_of_other_hosts_cannot_move_the_cursor() {
         }
         assert_eq!(text.lines().count(), 1, "{text:?}");
     }
+    fault.injected("ESC, CSI, BEL, a newline and a right-to-left mark as host, user, program and reason of a holder");
+    fault.seen("the messages of run -n and status are one line each, with none of them");
 }

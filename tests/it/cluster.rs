@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::harness::etcd::{Etcd, Options, free_port, own_address};
 use crate::harness::eventually::{SOON, eventually, let_time_pass_until};
+use crate::harness::fault::Fault;
 use crate::harness::leasehold::{Output, Run, Running};
 use crate::harness::processes::Moment;
 use crate::harness::proxy::{Proxy, Way};
@@ -119,6 +120,7 @@ fn of_five_members_two_may_be_in_trouble() {
 
 #[test]
 fn a_member_without_a_vote_is_passed_over() {
+    let mut fault = Fault::of("a learner among the endpoints");
     let mut etcd = Etcd::start();
     etcd.add_learner();
     let (member, learner) = (etcd.members[0].endpoint(), etcd.members[1].endpoint());
@@ -149,10 +151,15 @@ fn a_member_without_a_vote_is_passed_over() {
         .shell("echo ran")
         .output();
     only.assert_status(69).assert_stderr_has(["learner"]);
+    fault.injected(
+        "first, last or twice among the endpoints; alone it is refused as a learner (69)",
+    );
+    fault.seen("runs ran without delay, and a waiter that reads through it in turn was served");
 }
 
 #[test]
 fn a_run_outlives_the_trouble_of_any_one_member() {
+    let mut fault = Fault::of("one of three unreachable, silent or slow");
     let etcd = Etcd::start_three();
     let held: Vec<(String, Vec<Proxy>, Running)> = TROUBLES
         .into_iter()
@@ -170,10 +177,15 @@ fn a_run_outlives_the_trouble_of_any_one_member() {
         })
         .collect();
     let_time_pass_until(Moment::now() + TTL + TTL / 2);
+    let count = held.len();
     for (trouble, _proxies, holder) in held {
         let output = holder.wait();
         assert_eq!(output.status.code(), Some(0), "{trouble}: {output:?}");
     }
+    fault.injected(
+        "each of three in turn: connections cut, everything swallowed, six seconds for an answer",
+    );
+    fault.seen(format!("{count} holders held for 1.5 TTL and ended with 0"));
     etcd.store().assert_clean();
 }
 
@@ -265,6 +277,7 @@ fn assert_only_signs_are_left(etcd: &Etcd) {
 
 #[test]
 fn a_rolling_restart_costs_neither_the_holder_nor_the_waiter_anything() {
+    let mut fault = Fault::of("rolling restart of all three");
     let mut etcd = Etcd::start_three();
     let holder = etcd.run("job").ttl(TTL_S).shell("echo ready; cat").spawn();
     holder.expect_stdout("ready");
@@ -280,10 +293,13 @@ fn a_rolling_restart_costs_neither_the_holder_nor_the_waiter_anything() {
     output.assert_status(0).assert_stdout("ran\n");
     assert!(!output.stderr.contains("again"), "{output:?}");
     etcd.store().assert_clean();
+    fault.injected("each of three killed, half a TTL later started again");
+    fault.seen("the holder ended with 0, the waiter ran without queueing again");
 }
 
 #[test]
 fn endpoints_of_two_clusters_are_refused_before_anything_is_written() {
+    let mut fault = Fault::of("endpoints of two clusters");
     let (one, other) = (Etcd::start(), Etcd::start());
     let (a, b) = (one.endpoints(), other.endpoints());
     for endpoints in [
@@ -304,6 +320,8 @@ fn endpoints_of_two_clusters_are_refused_before_anything_is_written() {
     for etcd in [&one, &other] {
         assert_eq!(etcd.store().history("/leasehold/"), [].into());
     }
+    fault.injected("members of both among the endpoints, in three orders");
+    fault.seen("78 each time, and neither store has ever had a key of ours");
 }
 
 #[test]

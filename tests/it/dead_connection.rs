@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::harness::etcd::{Etcd, free_port};
 use crate::harness::eventually::SOON;
+use crate::harness::fault::Fault;
 use crate::harness::leasehold::Run;
 use crate::harness::proxy::{Proxy, Way};
 
@@ -13,6 +14,7 @@ const TTL_S: u32 = 60;
 
 #[test]
 fn a_lease_that_ends_early_kills_the_command_before_its_successor_starts() {
+    let mut fault = Fault::of("connections die without a word while the lease ends early");
     let etcd = Etcd::start();
     let proxy = Proxy::start(free_port(), etcd.members[0].address()).expect("a free port");
     let holder = Run::new(&proxy.endpoint())
@@ -33,6 +35,8 @@ fn a_lease_that_ends_early_kills_the_command_before_its_successor_starts() {
         .assert_stdout("0 alive\n");
     holder.wait_within(SOON).assert_status(79);
     etcd.store().assert_clean();
+    fault.injected("open connections carry nothing any more, and the lease is revoked, long before a renewal is due");
+    fault.seen("79; the next holder found nobody alive");
 }
 
 #[test]

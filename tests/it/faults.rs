@@ -8,6 +8,7 @@ use nix::sys::signal::Signal;
 use crate::harness::anatomy::nobodys_uid;
 use crate::harness::etcd::Etcd;
 use crate::harness::eventually::{SOON, let_time_pass_until};
+use crate::harness::fault::Fault as Line;
 use crate::harness::leasehold::{Run, Running};
 use crate::harness::processes::{Moment, Process};
 
@@ -53,6 +54,8 @@ impl User {
 
 #[test]
 fn whichever_process_of_leasehold_is_killed_the_tree_is_dead_at_once() {
+    let mut line = Line::of("any one process of leasehold killed");
+    let mut longest = Duration::ZERO;
     let etcd = Etcd::start();
     let count = count_of_leaseholds_own(&etcd);
     for (index, user) in (0..count).flat_map(|index| USERS.map(|user| (index, user))) {
@@ -60,8 +63,10 @@ fn whichever_process_of_leasehold_is_killed_the_tree_is_dead_at_once() {
         let running = tree_of(&etcd, &name, "daemon", user);
         let command = running.command_processes();
         let victim = &leaseholds_own(&running)[index];
+        let killed_at = Moment::now();
         victim.signal(Signal::SIGKILL);
         assert_dead_within(&command, SOON_DEAD, &name);
+        longest = longest.max(Moment::now().since(killed_at));
         let output = running.wait_within(SOON);
         output.assert_nobody_left();
         etcd.run(&name)
@@ -71,6 +76,12 @@ fn whichever_process_of_leasehold_is_killed_the_tree_is_dead_at_once() {
             .assert_status(0);
     }
     etcd.store().assert_clean();
+    line.injected(format!(
+        "SIGKILL to each of {count} processes of leasehold in turn"
+    ));
+    line.seen(format!(
+        "the tree was dead after {longest:?} at most, and the next run ran"
+    ));
 }
 
 #[test]
@@ -103,6 +114,8 @@ fn when_all_of_leasehold_is_killed_at_once_the_tree_is_dead_within_a_second() {
 
 #[test]
 fn whichever_process_of_leasehold_is_frozen_the_next_holder_finds_nobody() {
+    let mut line = Line::of("any one process of leasehold frozen");
+    let mut held = 0;
     let etcd = Etcd::start();
     let count = count_of_leaseholds_own(&etcd);
     let own_uid = nix::unistd::geteuid().as_raw();
@@ -121,6 +134,7 @@ fn whichever_process_of_leasehold_is_frozen_the_next_holder_finds_nobody() {
         let_time_pass_until(frozen_at + TTL + TTL / 4);
         let still_held = etcd.store().entries(&name).len() == 2;
         if still_held {
+            held += 1;
             assert!(
                 !running.command_processes().is_empty(),
                 "{name}: held, so it runs"
@@ -132,6 +146,12 @@ fn whichever_process_of_leasehold_is_frozen_the_next_holder_finds_nobody() {
             .assert_status(0)
             .assert_stdout("0 alive\n");
     }
+    line.injected(format!(
+        "each of {count} processes of leasehold stopped in turn, for 1.25 TTL"
+    ));
+    line.seen(format!(
+        "{held} times the lease was renewed all the same, else the tree died; the next holder found nobody alive"
+    ));
 }
 
 #[test]

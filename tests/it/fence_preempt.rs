@@ -6,9 +6,7 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use crate::harness::eventually::{SOON, eventually};
-use crate::harness::leasehold::Running;
-use crate::harness::machine::{Machine, assert_all_dead};
+use crate::harness::machine::{Machine, assert_all_dead, process_named};
 use crate::harness::processes::Process;
 use crate::harness::untested;
 
@@ -175,19 +173,4 @@ fn preempt(machine: &Machine, token: &str) {
         "{}",
         output.describe()
     );
-}
-
-#[track_caller]
-fn process_named(running: &Running, name: &str) -> Process {
-    eventually(format!("a process named {name}"), SOON, || {
-        let is_it = |process: &Process| {
-            let path = format!("/proc/{}/comm", process.pid);
-            fs::read_to_string(path).is_ok_and(|comm| comm.trim() == name)
-        };
-        running
-            .processes()
-            .into_iter()
-            .find(is_it)
-            .ok_or("none yet")
-    })
 }

@@ -4,13 +4,16 @@
 use std::time::Duration;
 
 use crate::fence_etcd::{Held, hold, value};
-use crate::harness::etcd::free_port;
+use crate::harness::etcd::{Etcd, free_port};
 use crate::harness::eventually::{SOON, eventually};
+use crate::harness::fault::Fault;
 use crate::harness::leasehold::{Run, Running};
-use crate::harness::proxy::Proxy;
+use crate::harness::proxy::{Proxy, Way};
 
 /// Enough to break a connection between etcd's answer and its arrival.
 const DELAY: Duration = Duration::from_millis(400);
+/// Enough to act between an answer and what is said next; and a first attempt, which is given a second, still gets one.
+const SHORT_DELAY: Duration = Duration::from_millis(200);
 
 /// A write whose reply is on its way when the connection breaks.
 fn write_and_lose_the_reply(held: &Held, proxy: &Proxy, patience: &str) -> Running {
@@ -35,12 +38,15 @@ fn proxied(held: &mut Held) -> Proxy {
 
 #[test]
 fn a_lost_reply_is_looked_up_and_the_value_is_written_once() {
+    let mut fault = Fault::of("reply to a fenced write lost");
     let mut held = Held::start();
     let proxy = proxied(&mut held);
     let writing = write_and_lose_the_reply(&held, &proxy, "20");
     proxy.mend();
     writing.wait().assert_status(0).assert_silent();
     assert_eq!(held.value("app/a").expect("there").version, 1, "once");
+    fault.injected("the connection broke when the value was in etcd and the reply on its way");
+    fault.seen("fence put looked it up and ended with 0; the key is in its first version");
 }
 
 #[test]
@@ -59,25 +65,79 @@ fn a_lost_reply_is_looked_up_also_when_a_successor_has_written_since() {
     assert_eq!((&kept.value[..], kept.version), (&b"next"[..], 2));
 }
 
-/// A holder's put of "same" whose request is lost on its way, at its `nth` conversation with etcd; meanwhile the
-/// lock changes hands and the successor puts "same" as well.
-fn write_what_the_successor_writes(nth: usize) {
-    let mut held = Held::start();
-    held.put("app/a", "before").output().assert_status(0);
-    let proxy = proxied(&mut held);
-    proxy.delay(DELAY);
-    let sequencer = &held.sequencer;
-    let writing = Run::new(&proxy.endpoint())
-        .arguments(["fence", "put", "--sequencer", sequencer, "app/a", "same"])
+/// A holder who says nothing to etcd: whatever etcd is asked, it is asked by who writes.
+struct Silent {
+    etcd: Etcd,
+    lease: i64,
+    sequencer: String,
+}
+
+impl Silent {
+    fn hold() -> Self {
+        let etcd = Etcd::start();
+        let store = etcd.store();
+        let lease = store.grant(Duration::from_secs(60));
+        let token = store.put_together([&*format!("/leasehold/job/{lease:x}")], lease);
+        let cluster = store.cluster();
+        Self {
+            sequencer: format!("1:{cluster:x}:exclusive:{token}:{lease:x}:job"),
+            etcd,
+            lease,
+        }
+    }
+
+    fn proxied(&mut self) -> Proxy {
+        let proxy = Proxy::start(free_port(), self.etcd.only().address()).expect("listens");
+        proxy.delay(SHORT_DELAY);
+        proxy
+    }
+
+    fn fence<const N: usize>(&self, endpoints: &str, words: [&str; N]) -> Run {
+        Run::new(endpoints)
+            .arguments(["fence"])
+            .arguments(words)
+            .arguments(["--sequencer", &self.sequencer])
+    }
+
+    /// Waits until etcd has answered so many transactions in all. It counts them after it has answered: what was
+    /// done before has to be waited for as well.
+    fn wait_for_answers(&self, total: u64) {
+        let label = "grpc_method=\"Txn\"";
+        eventually("the transaction is answered", SOON, || {
+            let now = self.etcd.metric("grpc_server_handled_total", label);
+            if now >= total { Ok(()) } else { Err(now) }
+        });
+    }
+}
+
+/// A holder's put of "same" whose request is lost on its way, at its `nth` conversation with etcd or, at none, when
+/// it has read and writes; meanwhile the lock changes hands and the successor puts "same" as well.
+fn write_what_the_successor_writes(nth: Option<usize>) {
+    let mut held = Silent::hold();
+    let direct = held.etcd.endpoints();
+    let before = held.fence(&direct, ["put", "app/a", "before"]).output();
+    before.assert_status(0);
+    let proxy = held.proxied();
+    let writing = held
+        .fence(&proxy.endpoint(), ["put", "app/a", "same"])
         .arguments(["--connect-timeout", "20"])
         .spawn();
-    for _ in 0..nth {
-        proxy.wait_for_quiet_after_next_burst(SOON);
+    match nth {
+        Some(nth) => {
+            for _ in 0..nth {
+                proxy.wait_for_quiet_after_next_burst(SOON);
+            }
+        }
+        None => {
+            // The entry, the first put (it reads, it writes), and the reading of the second.
+            held.wait_for_answers(4);
+            proxy.wait_for_quiet_after_next_burst(SOON);
+        }
     }
     proxy.cut();
     proxy.delay(Duration::ZERO);
-    let Held { etcd, holder, .. } = held;
-    holder.wait().assert_status(0);
+    let Silent { etcd, lease, .. } = held;
+    etcd.store().revoke(lease);
     let (_next, sequencer) = hold(&etcd);
     let put = ["fence", "put", "--sequencer", &sequencer, "app/a", "same"];
     etcd.leasehold(put).output().assert_status(0);
@@ -91,9 +151,42 @@ fn write_what_the_successor_writes(nth: usize) {
 
 #[test]
 fn a_write_that_was_lost_is_not_taken_for_the_same_one_of_a_successor() {
-    // The first one greets, the second one reads, the third one writes.
-    for nth in 1..=3 {
+    for nth in [Some(1), Some(2), None] {
         write_what_the_successor_writes(nth);
+    }
+}
+
+/// As through a member that was frozen, and carries out what it was sent when it goes on.
+#[test]
+fn a_put_that_arrives_late_is_not_done_after_any_later_write_of_its_holder() {
+    let later: [&[&str]; 2] = [&["put", "app/b", "later"], &["delete", "app/a"]];
+    for later in later {
+        let mut held = Silent::hold();
+        let (proxy, direct) = (held.proxied(), held.etcd.endpoints());
+        let writing = held
+            .fence(&proxy.endpoint(), ["put", "app/a", "late"])
+            .arguments(["--connect-timeout", "6"])
+            .spawn();
+        // The entry is there and it has read; what it sends now is the write.
+        held.wait_for_answers(2);
+        proxy.hold(Way::ToServer);
+        proxy.wait_for_quiet_after_next_burst(SOON);
+        proxy.deafen();
+        writing
+            .wait()
+            .assert_status(69)
+            .assert_stderr_has(["whether app/a was written is not known"]);
+        // There is nothing to be deleted, and that is how it stays.
+        let now = Run::new(&direct)
+            .arguments(["fence"])
+            .all_arguments(later)
+            .arguments(["--sequencer", &held.sequencer]);
+        now.output().assert_status(0);
+        held.wait_for_answers(4);
+        proxy.mend();
+        held.wait_for_answers(5);
+        let late = value(&held.etcd.store(), "app/a");
+        assert!(late.is_none(), "{late:?} after {later:?}");
     }
 }
 

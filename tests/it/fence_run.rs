@@ -5,9 +5,8 @@ use std::path::Path;
 
 use nix::sys::signal::Signal;
 
-use crate::harness::anatomy::Own;
 use crate::harness::leasehold::{Run, binary};
-use crate::harness::machine::{Machine, assert_all_dead};
+use crate::harness::machine::{Machine, assert_all_dead, process_named};
 use crate::harness::untested;
 
 const SEQUENCER: &str = "1:cafe:exclusive:33:beef:job";
@@ -331,20 +330,25 @@ fn a_signal_reaches_the_command_and_a_killed_front_takes_the_tree_along() {
 }
 
 #[test]
-fn whichever_of_its_processes_is_killed_the_tree_is_dead_and_the_next_one_runs() {
+fn whichever_process_of_leasehold_is_killed_the_tree_is_dead_and_the_next_one_runs() {
     let machine = Machine::new();
-    for (index, status) in [(0, None), (1, Some(79)), (2, Some(79))] {
+    for (name, status) in [
+        ("leasehold", None),
+        ("lock-witness", Some(79)),
+        ("lock-manager", Some(79)),
+    ] {
         let running = machine.stubborn("33");
         let tree = running.command_processes();
-        let own = Own::of(&running);
-        [&own.front, &own.witness, &own.manager][index].signal(Signal::SIGKILL);
+        process_named(&running, name).signal(Signal::SIGKILL);
         assert_all_dead(&tree);
         let output = running.wait();
-        output.assert_nobody_left();
         match status {
-            Some(status) => output.assert_status(status),
+            Some(status) => output
+                .assert_status(status)
+                .assert_stderr_has([&format!("{} process was killed", &name[5..])]),
             None => output.assert_signal(9),
         };
+        output.assert_nobody_left();
         machine.run("33").shell(":").output().assert_status(0);
     }
 }

@@ -12,6 +12,7 @@ use tempfile::{TempDir, tempdir};
 
 use crate::harness::etcd::{Etcd, free_port};
 use crate::harness::eventually::{SOON, eventually, let_time_pass_until};
+use crate::harness::fault::Fault;
 use crate::harness::leasehold::{Output, Run, Running};
 use crate::harness::processes::{Moment, Process};
 use crate::harness::proxy::{Proxy, Way};
@@ -25,17 +26,24 @@ const AT_ONCE: Duration = Duration::from_secs(2);
 
 #[test]
 fn a_revoked_lease_kills_the_command_before_the_next_holder_starts() {
-    proven_loss("lease-gone", |etcd, entry| etcd.store().revoke(entry.lease));
+    let fault = Fault::of("lease revoked");
+    proven_loss(fault, "lease-gone", |etcd, entry| {
+        etcd.store().revoke(entry.lease);
+    });
 }
 
 #[test]
 fn a_deleted_key_kills_the_command_before_the_next_holder_starts() {
-    proven_loss("key-deleted", |etcd, entry| etcd.store().delete(&entry.key));
+    let fault = Fault::of("own key deleted");
+    proven_loss(fault, "key-deleted", |etcd, entry| {
+        etcd.store().delete(&entry.key);
+    });
 }
 
 #[test]
 fn a_key_overwritten_without_a_lease_kills_the_command() {
-    proven_loss("key-overwritten", |etcd, entry| {
+    let fault = Fault::of("own key overwritten without a lease");
+    proven_loss(fault, "key-overwritten", |etcd, entry| {
         etcd.store().put(&entry.key, "mine");
     });
 }
@@ -77,22 +85,26 @@ fn a_frozen_etcd_has_a_command_that_ignores_term_gone_before_the_lease_can_expir
 
 #[test]
 fn a_network_that_swallows_everything_has_the_command_gone_before_the_lease_can_expire() {
-    network_trouble(Proxy::blackhole);
+    let fault = Fault::of("the network swallows everything");
+    network_trouble(fault, Proxy::blackhole);
 }
 
 #[test]
 fn a_network_that_swallows_only_answers_has_the_command_gone_in_time() {
-    network_trouble(|proxy| proxy.hold(Way::ToClient));
+    let fault = Fault::of("half-open: only answers are lost");
+    network_trouble(fault, |proxy| proxy.hold(Way::ToClient));
 }
 
 #[test]
 fn a_network_that_swallows_only_requests_has_the_command_gone_in_time() {
-    network_trouble(|proxy| proxy.hold(Way::ToServer));
+    let fault = Fault::of("half-open: only requests are lost");
+    network_trouble(fault, |proxy| proxy.hold(Way::ToServer));
 }
 
 #[test]
 fn a_network_that_breaks_connections_has_the_command_gone_in_time() {
-    network_trouble(Proxy::cut);
+    let fault = Fault::of("connections break, and new ones too");
+    network_trouble(fault, Proxy::cut);
 }
 
 #[test]
@@ -113,12 +125,18 @@ fn a_command_that_ends_well_when_it_is_stopped_for_a_lost_lock_is_79_all_the_sam
 
 #[test]
 fn an_outage_shorter_than_the_slack_costs_nothing() {
+    let mut fault = Fault::of("outage shorter than the slack");
     for trouble in [Proxy::blackhole, Proxy::cut] {
         let mut survivor = Proxied::start(&["signals"]);
         let sent_at = survivor.wait_for_renewal();
         trouble(&survivor.proxy);
         // A renewal was due at TTL/4; TERM would come at 3.19 s.
         let_time_pass_until(sent_at + Duration::from_millis(2200));
+        let spoke_in_vain = survivor.proxy.last_burst_started_at() > Some(sent_at);
+        assert!(
+            spoke_in_vain || survivor.proxy.refusals() > 0,
+            "a renewal was tried"
+        );
         survivor.proxy.mend();
         let_time_pass_until(sent_at + TTL);
         let holder = survivor.held.holder.take();
@@ -130,10 +148,13 @@ fn an_outage_shorter_than_the_slack_costs_nothing() {
             .assert_stdout("ready\nsignal SIGUSR2\n");
         survivor.held.etcd.store().assert_clean();
     }
+    fault.injected("2.2 s after a renewal nothing had come through, swallowed or cut, and one renewal had failed");
+    fault.seen("alive a TTL of 5 s after that renewal, and 0");
 }
 
 #[test]
 fn one_member_of_three_that_freezes_costs_nothing() {
+    let mut fault = Fault::of("one of three frozen");
     for frozen in 0..3 {
         let etcd = Etcd::start_three();
         let holder = etcd.run("job").ttl(TTL_S).shell("echo ready; cat").spawn();
@@ -144,10 +165,13 @@ fn one_member_of_three_that_freezes_costs_nothing() {
         etcd.members[frozen].resume();
         etcd.store().assert_clean();
     }
+    fault.injected("each of three in turn stopped for 1.5 TTL");
+    fault.seen("each time 0, and nothing left");
 }
 
 #[test]
 fn an_etcd_that_is_gone_at_the_end_of_a_good_run_does_not_spoil_it() {
+    let mut fault = Fault::of("etcd gone at the end of a good run");
     let mut etcd = Etcd::start();
     let holder = etcd.run("job").ttl(TTL_S).shell("echo ready; cat").spawn();
     holder.expect_stdout("ready");
@@ -161,16 +185,23 @@ fn an_etcd_that_is_gone_at_the_end_of_a_good_run_does_not_spoil_it() {
         output.duration() < TTL + AT_ONCE,
         "a bounded wait: {output:?}"
     );
+    fault.injected("the only member killed before the command ended");
+    fault.seen(format!(
+        "0 and a warning, {:?} after the start",
+        output.duration()
+    ));
 }
 
 /// Takes something away from a holder that has a successor in the queue.
-fn proven_loss(loss: &str, take: impl FnOnce(&Etcd, &Stored)) {
+fn proven_loss(mut fault: Fault, loss: &str, take: impl FnOnce(&Etcd, &Stored)) {
     let mut held = Held::start(&["tree", "daemon"]);
     let next = held.next().spawn();
     held.etcd.store().wait_for_entries("job", 2);
     let command = held.command();
     let lost_at = Moment::now();
     take(&held.etcd, &held.entry);
+    let left = held.etcd.store().keys(&held.entry.key);
+    assert!(left.iter().all(|stored| stored.lease != held.entry.lease));
     for process in &command {
         process.wait_dead(AT_ONCE);
     }
@@ -184,13 +215,22 @@ fn proven_loss(loss: &str, take: impl FnOnce(&Etcd, &Stored)) {
     assert_eq!(held.report()["outcome"], "lost");
     next.wait().assert_status(0).assert_stdout("0 alive\n");
     held.etcd.store().assert_clean();
+    fault.injected("behind leasehold's back, under a running command with one in the queue");
+    fault.seen(format!(
+        "79 ({loss}) {:?} later; the next holder found nobody alive",
+        output.ended_at.since(lost_at)
+    ));
 }
 
-fn network_trouble(trouble: impl FnOnce(&Proxy)) {
+fn network_trouble(mut fault: Fault, trouble: impl FnOnce(&Proxy)) {
     let lost = Proxied::start(&["tree", "term-proof"]);
     let sent_at = lost.wait_for_renewal();
     trouble(&lost.proxy);
-    lost.assert_gone_in_time(sent_at, |_| ());
+    fault.injected("the proxy does so right after a renewal; the next ones fail until TERM comes");
+    let spare = lost.assert_gone_in_time(sent_at, |_| ());
+    fault.seen(format!(
+        "dead {spare:?} before the lease could expire, 79 (not-renewed); the next holder found nobody alive"
+    ));
 }
 
 /// A holder whose command is a tree of the helper program.
@@ -276,11 +316,13 @@ impl Proxied {
     }
 
     /// The command is gone before the lease can expire, and the next holder finds nobody.
-    fn assert_gone_in_time(mut self, sent_at: Moment, heal: impl FnOnce(&mut Etcd)) {
+    /// By how much in time is returned.
+    fn assert_gone_in_time(mut self, sent_at: Moment, heal: impl FnOnce(&mut Etcd)) -> Duration {
         let expires_at = sent_at + TTL;
         for process in self.held.command() {
             process.wait_dead(expires_at.since(Moment::now()));
         }
+        let spare = expires_at.since(Moment::now());
         let output = self.held.wait();
         output
             .assert_status(79)
@@ -299,6 +341,7 @@ impl Proxied {
                 Err(format!("{left:?}"))
             }
         });
+        spare
     }
 }
 

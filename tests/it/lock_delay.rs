@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::harness::etcd::Etcd;
 use crate::harness::eventually::{SOON, eventually};
+use crate::harness::fault::Fault;
 use crate::harness::processes::Moment;
 
 const TTL_S: u32 = 3;
@@ -11,6 +12,7 @@ const DELAY: Duration = Duration::from_secs(2);
 
 #[test]
 fn a_vanished_holder_makes_the_next_one_wait_its_lock_delay() {
+    let mut fault = Fault::of("the holder's host vanishes");
     let etcd = Etcd::start();
     let holder = etcd
         .run("job")
@@ -29,6 +31,10 @@ fn a_vanished_holder_makes_the_next_one_wait_its_lock_delay() {
     assert!(waited >= DELAY - Duration::from_millis(50), "{waited:?}");
     assert!(waited < DELAY + Duration::from_secs(2), "{waited:?}");
     etcd.store().assert_clean();
+    fault.injected("all processes of the run killed at once; its entry went with its lease");
+    fault.seen(format!(
+        "the next one ran {waited:?} after that, with a lock delay of {DELAY:?}"
+    ));
 }
 
 #[test]

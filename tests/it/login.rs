@@ -16,8 +16,8 @@ use crate::harness::together::in_threads;
 const TTL_S: u32 = 5;
 const TTL: Duration = Duration::from_secs(TTL_S as u64);
 
-const ROOT_PASSWORD: &str = "the root of the test";
-const PASSWORD: &str = "corRect:h0rse";
+pub(crate) const ROOT_PASSWORD: &str = "the root of the test";
+pub(crate) const PASSWORD: &str = "corRect:h0rse";
 
 /// What is refused for good is refused long before `--connect-timeout`.
 const AT_ONCE: Duration = Duration::from_secs(3);
@@ -232,13 +232,13 @@ fn everything_works(etcd: &Etcd, name: &str, as_user: &dyn Fn(Run) -> Run) {
     etcd.store().assert_clean();
 }
 
-fn with_users(mut etcd: Etcd) -> Etcd {
+pub(crate) fn with_users(mut etcd: Etcd) -> Etcd {
     etcd.enable_users(ROOT_PASSWORD);
     etcd
 }
 
 /// A user with a role of its own that may read and write below these keys.
-fn user(etcd: &Etcd, name: &str, prefixes: &[&str]) {
+pub(crate) fn user(etcd: &Etcd, name: &str, prefixes: &[&str]) {
     let with_password = format!("{name}:{PASSWORD}");
     for line in [
         ["user", "add", &with_password].as_slice(),
@@ -264,7 +264,7 @@ fn user(etcd: &Etcd, name: &str, prefixes: &[&str]) {
     }
 }
 
-fn password_file(password: &str) -> TempDir {
+pub(crate) fn password_file(password: &str) -> TempDir {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("password");
     std::fs::write(&file, format!("{password}\n")).expect("written");
@@ -273,7 +273,7 @@ fn password_file(password: &str) -> TempDir {
 }
 
 /// The password is in `password` in the folder.
-fn as_user(run: Run, name: &str, folder: &Path) -> Run {
+pub(crate) fn as_user(run: Run, name: &str, folder: &Path) -> Run {
     let file = folder.join("password");
     run.variable("LEASEHOLD_USER", name)
         .variable("LEASEHOLD_PASSWORD_FILE", file.to_str().expect("readable"))

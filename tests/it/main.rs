@@ -27,6 +27,10 @@ mod transparency;
 mod queue;
 // Readers share, slots are counted.
 mod modes;
+// Which options go together.
+mod combinations;
+// Several locks, all or none.
+mod also;
 // Nobody runs without the lock.
 mod lease_loss;
 // Unless that was asked for.
@@ -93,6 +97,8 @@ mod fence_state;
 mod fence_crash;
 // Resources of all kinds refuse a holder that is one no more.
 mod fence_recipes;
+// Every fault that etcd, the network and the machine can have, in one table.
+mod chaos;
 // What users read is true.
 mod help;
 // What developers read is true.

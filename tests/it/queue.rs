@@ -8,6 +8,7 @@ use tempfile::tempdir;
 
 use crate::harness::etcd::Etcd;
 use crate::harness::eventually::{SOON, eventually};
+use crate::harness::fault::Fault;
 use crate::harness::processes::Moment;
 use crate::harness::together::in_threads;
 
@@ -251,6 +252,7 @@ fn a_chosen_skip_is_silent_so_that_cron_sends_no_mail() {
 
 #[test]
 fn a_waiter_that_loses_its_lease_or_its_key_queues_again_and_says_so() {
+    let mut fault = Fault::of("waiter's lease revoked, its key deleted");
     let etcd = Etcd::start();
     let store = etcd.store();
     let holder = etcd.hold("job");
@@ -269,6 +271,8 @@ fn a_waiter_that_loses_its_lease_or_its_key_queues_again_and_says_so() {
     let token = store.history("/leasehold/job/")[&third];
     output.assert_stdout(&format!("ran {token}\n"));
     store.assert_clean();
+    fault.injected("its lease revoked, then its new key deleted: a new entry came each time");
+    fault.seen("it said 'queueing again' and ran with the token of its third entry; nothing left");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 //! | command | what it does |
 //! |---|---|
 //! | `now` | prints nanoseconds since boot |
+//! | `hold FILE SCRIPT` | runs SCRIPT by sh, and writes to FILE when it began and when it was last alive |
 //! | `ticks FILE` | prints `ready`, then writes the time to FILE for ever |
 //! | `signals` | prints `ready`, then a line for every signal; USR2 ends it |
 //! | `own-group COMMAND...` | makes a process group of its own and goes on as another line of this table |
@@ -47,7 +48,9 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::FromRawFd;
+use std::os::unix::fs::FileExt;
 use std::os::unix::net::UnixDatagram;
+use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
@@ -68,6 +71,7 @@ fn go(words: &[&str]) {
             go(rest);
         }
         ["now"] => say(&nanos_since_boot().to_string()),
+        ["hold", file, script] => hold(file, script),
         ["ticks", file] => ticks(file),
         ["signals"] => signals(),
         ["die", signal] => die(signal.parse().expect("a number")),
@@ -104,6 +108,30 @@ fn nanos_since_boot() -> u128 {
         .expect("CLOCK_BOOTTIME")
         .into();
     now.as_nanos()
+}
+
+/// Two numbers in FILE, nanoseconds since boot: when it began, and when it was last seen alive.
+#[expect(clippy::exit, reason = "it ends as its child has ended")]
+fn hold(file: &str, script: &str) {
+    let began = nanos_since_boot();
+    let file = File::create(file).expect("the file can be written");
+    let tick = || {
+        let line = format!("{began:020} {:020}\n", nanos_since_boot());
+        file.write_all_at(line.as_bytes(), 0)
+            .expect("the file can be written");
+    };
+    tick();
+    let mut child = Command::new("sh")
+        .args(["-c", script])
+        .spawn()
+        .expect("a shell");
+    loop {
+        tick();
+        if let Some(status) = child.try_wait().expect("our own child") {
+            std::process::exit(status.code().unwrap_or(1));
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
 }
 
 fn ticks(file: &str) {

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use etcd_client::TxnResponse;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::cluster::Cluster;
@@ -13,12 +14,13 @@ use super::deadline::{reached, within};
 use super::holder::QueueView;
 use super::reading::Reading;
 use super::session::{Checked, Granted, Session, Stage};
-use super::transaction::{self, Guard};
+use super::transaction::{self, Guard, LockKeys, Ranges};
 use super::trouble::{Failure, Sign};
 use super::vanished;
 use super::watch::{Hint, Others, Watch};
 use crate::clock::{self, Instant};
 use crate::lock::admission::{Marker, Obstacle, Standing, Vanished};
+use crate::lock::name::LockName;
 use crate::lock::token::{ClusterId, Token};
 use crate::outcome::Loss;
 use crate::service::Wanted;
@@ -66,23 +68,32 @@ pub struct Contender {
     pub events: UnboundedSender<Event>,
 }
 
+/// What a waiter knows of one of its locks.
+struct Watched<'session> {
+    lock: &'session LockKeys,
+    sightings: Vanished,
+    view: QueueView,
+}
+
 /// How the attempt to enqueue came out.
 pub enum Enqueued {
-    /// Our entry is in the queue.
+    /// Our entry is in every queue.
     Placed {
-        /// Its create_revision.
+        /// The create_revision of all of them.
         token: Token,
         /// Whose it is.
         cluster: ClusterId,
-        /// The queue in the moment it was put, or found.
-        reading: Reading,
+        /// The queues in the moment it was put, or found.
+        readings: Vec<Reading>,
     },
     /// It must not wait and would have to.
     Occupied {
         /// Whose queue it is.
         cluster: ClusterId,
-        /// The queue that is in the way.
-        reading: Reading,
+        /// Which of the locks is in the way.
+        blocking: usize,
+        /// The queues, in the order of the locks.
+        readings: Vec<Reading>,
     },
 }
 
@@ -145,7 +156,7 @@ impl Contender {
             true => Guard::Idle,
             false => Guard::Queue,
         };
-        let mut reading = Reading::default();
+        let mut readings = Vec::new();
         let mut cluster = ClusterId(0);
         for _ in 0..GUARDED_TRIES_MAX {
             let txn = keys.enqueue(self.session.lease, &value, guard);
@@ -154,37 +165,48 @@ impl Contender {
                 .cluster
                 .transact_followed(&txn, outstanding, give_up_at)
                 .await?;
-            reading = Reading::of(&response, &keys.ranges, &keys.entry);
+            readings = self.readings_of(&response);
             cluster = transaction::cluster(&response);
-            if let Some(own) = reading.own
+            if let Some(own) = readings[0].own
                 && let Some(token) = Token::new(own.create_revision)
             {
                 return Ok(Enqueued::Placed {
                     token,
                     cluster,
-                    reading,
+                    readings,
                 });
             }
             // Only a guard can have kept the entry out. What it saw need not be in the way.
-            let now = clock::now();
-            let mut sightings = Vanished::default();
-            let removable = sightings.removable(None, &reading.snapshot, now);
-            let removable: Vec<Marker> = removable.into_iter().cloned().collect();
-            let mut without = reading.snapshot.clone();
-            without.markers.retain(|marker| !removable.contains(marker));
-            let limit = self.wanted.entry.limit;
-            if sightings.standing_of_newcomer(limit, &without, now) != Standing::Admitted {
-                break;
+            let revision = readings[0].snapshot.revision;
+            for (index, (reading, lock)) in readings.iter().zip(&keys.locks).enumerate() {
+                let now = clock::now();
+                let mut sightings = Vanished::default();
+                let removable = sightings.removable(None, &reading.snapshot, now);
+                let removable: Vec<Marker> = removable.into_iter().cloned().collect();
+                let mut without = reading.snapshot.clone();
+                without.markers.retain(|marker| !removable.contains(marker));
+                let limit = self.wanted.entry.limit;
+                if sightings.standing_of_newcomer(limit, &without, now) != Standing::Admitted {
+                    return Ok(Enqueued::Occupied {
+                        cluster,
+                        blocking: index,
+                        readings,
+                    });
+                }
+                vanished::remove(&self.cluster, &lock.ranges, &removable, give_up_at).await?;
             }
-            vanished::remove(&self.cluster, &keys.ranges, &removable, give_up_at).await?;
-            guard = Guard::UnchangedSince(reading.snapshot.revision);
+            guard = Guard::UnchangedSince(revision);
         }
-        Ok(Enqueued::Occupied { cluster, reading })
+        Ok(Enqueued::Occupied {
+            cluster,
+            blocking: 0,
+            readings,
+        })
     }
 
-    /// Waits for the admission, then watches over the key; ends when the place is gone, and says how.
-    pub async fn follow(&self, token: Token, reading: Reading) -> Loss {
-        match self.wait(token, reading).await {
+    /// Waits for the admission, then watches over the keys; ends when the place is gone, and says how.
+    pub async fn follow(&self, token: Token, readings: Vec<Reading>) -> Loss {
+        match self.wait(token, readings).await {
             Ok(read_revision) => {
                 self.report(Event::Admitted { read_revision });
                 self.hold(token, read_revision).await
@@ -193,44 +215,73 @@ impl Contender {
         }
     }
 
-    /// Waits until a reading admits us: the revision of that reading.
-    async fn wait(&self, token: Token, mut reading: Reading) -> Result<i64, Loss> {
-        let ranges = &self.session.keys.ranges;
-        let mut sightings = Vanished::default();
-        let mut view = QueueView::new(Arc::clone(&self.cluster), ranges.clone());
+    /// Waits until one reading admits us to every lock: the revision of that reading.
+    async fn wait(&self, token: Token, mut readings: Vec<Reading>) -> Result<i64, Loss> {
+        let mut queues: Vec<Watched<'_>> = self
+            .session
+            .keys
+            .locks
+            .iter()
+            .map(|lock| Watched {
+                lock,
+                sightings: Vanished::default(),
+                view: QueueView::new(Arc::clone(&self.cluster), lock.ranges.clone()),
+            })
+            .collect();
         let mut watch: Option<Watch> = None;
         loop {
-            self.check_own(token, &reading).await?;
             let now = clock::now();
-            let removable = sightings.removable(Some(token), &reading.snapshot, now);
-            if !removable.is_empty() {
-                let removable: Vec<Marker> = removable.into_iter().cloned().collect();
-                self.remove_vanished(&removable).await;
-                reading = self.read().await;
+            let mut removed = false;
+            let mut blocked = None;
+            for (queue, reading) in queues.iter_mut().zip(&readings) {
+                self.check_own(token, reading).await?;
+                let snapshot = &reading.snapshot;
+                let removable = queue.sightings.removable(Some(token), snapshot, now);
+                if !removable.is_empty() {
+                    let removable: Vec<Marker> = removable.into_iter().cloned().collect();
+                    self.remove_vanished(&queue.lock.ranges, &removable).await;
+                    removed = true;
+                }
+                match queue.sightings.standing(token, snapshot, now) {
+                    Standing::Admitted => {}
+                    Standing::NotQueued => return Err(Loss::KeyDeleted),
+                    // One that keeps us waiting is enough to watch.
+                    Standing::Behind(obstacles) => {
+                        blocked = blocked.or(Some((queue, reading, obstacles)));
+                    }
+                }
+            }
+            if removed {
+                readings = self.read().await;
                 continue;
             }
-            let standing = sightings.standing(token, &reading.snapshot, now);
-            let obstacles = match standing {
-                Standing::Admitted => return Ok(reading.snapshot.revision),
-                Standing::NotQueued => return Err(Loss::KeyDeleted),
-                Standing::Behind(obstacles) => obstacles,
+            let Some((queue, reading, obstacles)) = blocked else {
+                return Ok(readings[0].snapshot.revision);
             };
-            let queue = view.queue(&reading, Some(token)).await;
-            self.report(Event::Waiting(queue));
+            let ranges = &queue.lock.ranges;
+            let mut seen = queue.view.queue(reading, Some(token)).await;
+            seen.lock = self.lock_of(queue.lock);
+            self.report(Event::Waiting(seen));
             let ends = obstacles.iter().filter_map(Obstacle::until).min();
             let wake_at = ends.unwrap_or(now + POLL).min(now + POLL);
             if ends.is_some() {
                 // For those after us, if we go away before the delay is over; we wait by our own clock.
-                let _ = vanished::retire(&self.cluster, ranges, &reading, wake_at).await;
+                let _ = vanished::retire(&self.cluster, ranges, reading, wake_at).await;
             }
             let revision = reading.snapshot.revision;
             let others = Others::of(&obstacles, ranges);
             self.watch(&mut watch, &others, revision, wake_at).await;
-            reading = self.read().await;
+            readings = self.read().await;
         }
     }
 
-    /// Watches over our key; how it was lost.
+    /// Which lock it is, where there are several.
+    pub fn lock_of(&self, lock: &LockKeys) -> Option<LockName> {
+        let several = self.session.keys.locks.len() > 1;
+        several.then(|| lock.name.clone())
+    }
+
+    /// Watches over our keys; how they were lost.
     async fn hold(&self, token: Token, read_revision: i64) -> Loss {
         let hold_poll = hold_poll(Duration::from_millis(self.wanted.entry.lock_delay_ms));
         let mut watch = None;
@@ -261,7 +312,7 @@ impl Contender {
     ) {
         let is_good = |open: &Watch| open.covers(others) && open.is_trusted(&self.cluster);
         if !watch.as_ref().is_some_and(is_good) {
-            let own = &self.session.keys.entry;
+            let own = self.session.keys.entries().collect();
             let opened = Watch::open(&self.cluster, own, others, revision, wake_at).await;
             *watch = opened.ok();
         }
@@ -285,20 +336,27 @@ impl Contender {
         }
     }
 
-    /// Reads the queue, however long it takes; says each time when it failed.
-    async fn read(&self) -> Reading {
-        let keys = &self.session.keys;
+    /// Reads the queues, however long it takes; says each time when it failed.
+    async fn read(&self) -> Vec<Reading> {
+        let txn = self.session.keys.read();
         loop {
             let give_up_at = clock::now() + READING_PATIENCE;
-            let txn = keys.ranges.read();
             match self.cluster.transact(&txn, give_up_at).await {
-                Ok(response) => return Reading::of(&response, &keys.ranges, &keys.entry),
+                Ok(response) => return self.readings_of(&response),
                 Err(failure) => {
                     self.report(Event::Failed(failure.into()));
                     reached(clock::now() + TROUBLE_PAUSE).await;
                 }
             }
         }
+    }
+
+    fn readings_of(&self, response: &TxnResponse) -> Vec<Reading> {
+        let locks = self.session.keys.locks.iter();
+        Reading::of_each(
+            response,
+            locks.map(|lock| (&lock.ranges, lock.entry.as_str())),
+        )
     }
 
     async fn check_own(&self, token: Token, reading: &Reading) -> Result<(), Loss> {
@@ -309,9 +367,8 @@ impl Contender {
         }
     }
 
-    async fn remove_vanished(&self, markers: &[Marker]) {
+    async fn remove_vanished(&self, ranges: &Ranges, markers: &[Marker]) {
         let give_up_at = clock::now() + READING_PATIENCE;
-        let ranges = &self.session.keys.ranges;
         let removed = vanished::remove(&self.cluster, ranges, markers, give_up_at).await;
         if let Err(failure) = removed {
             self.report(Event::Failed(failure.into()));
@@ -325,7 +382,7 @@ impl Contender {
             token,
             lease: self.session.lease,
             cluster,
-            key: self.session.keys.entry.clone(),
+            key: self.session.keys.locks[0].entry.clone(),
         }
     }
 

@@ -209,9 +209,7 @@ impl FencedWrite<'_> {
             Ok(Reading::Refused(refusal)) => return Attempt::Over(refusal),
             Err(failure) => return Attempt::Over(Fenced::NotDone(failure.into())),
         };
-        if self.write == Write::Delete && !before.is_there() {
-            return Attempt::Over(Fenced::Done);
-        }
+        // Also where there is nothing to delete: an earlier put of ours may be under way, and the mark keeps it out.
         let sent = AtomicU32::new(0);
         match self.send(before, mark, &sent).await {
             Ok(answer) if answer.succeeded() => Attempt::Over(Fenced::Done),

@@ -137,7 +137,8 @@ impl<'run, T: Send + 'run> Hedge<'run, T> {
         let last_at = self.give_up_at - PAUSE_MIN;
         let wake_at = match ready_at.map(|at| at.max(self.next_at)) {
             _ if self.running.is_empty() => ready_at.unwrap_or(self.give_up_at),
-            Some(at) if self.running.len() < AT_ONCE_MAX && at <= last_at => at,
+            // Late as it may be by now: an attempt that is not made must not be waited for.
+            Some(at) if self.running.len() < AT_ONCE_MAX && at.max(clock::now()) <= last_at => at,
             // Attempts end by themselves.
             _ => self.give_up_at + SLACK,
         };
@@ -193,5 +194,28 @@ impl<'run, T: Send + 'run> Hedge<'run, T> {
             after_ambiguity: failure.after_ambiguity || self.ambiguous,
             ..failure
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use super::*;
+    use crate::service::etcd::deadline::reached;
+
+    /// Found by the simulator: it asked again and again, without a pause, whether it was time for an attempt that
+    /// there was no time for any more, and nothing else of the process ran meanwhile.
+    #[tokio::test]
+    async fn one_who_wakes_too_late_for_another_attempt_waits_for_those_that_run() {
+        let began_at = clock::now();
+        let give_up_at = began_at + Duration::from_millis(500);
+        let mut hedge = Hedge::<()>::new(vec![0, 1], give_up_at);
+        let (turn, _) = hedge.due().expect("the first attempt");
+        hedge.start(turn, Duration::from_millis(10), pending());
+        reached(give_up_at - PAUSE_MIN + Duration::from_millis(1)).await;
+        assert!(hedge.due().is_none(), "too late");
+        assert!(hedge.ended().await.is_none());
+        assert!(clock::now() >= give_up_at, "it was not waited for");
     }
 }

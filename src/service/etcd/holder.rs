@@ -53,6 +53,7 @@ impl QueueView {
             waiting: entries.len() - holders,
             holder,
             others: holders.saturating_sub(1),
+            lock: None,
         }
     }
 

@@ -13,7 +13,9 @@ use super::trouble::Failure;
 use crate::clock::Instant;
 use crate::lock::admission::{Line, Marker, QueuedEntry};
 use crate::lock::entry::Entry;
-use crate::service::{InspectedEntry, Inspection};
+use crate::lock::key::Prefix;
+use crate::lock::name::LockName;
+use crate::service::{InspectedEntry, Inspection, PlaceState};
 
 /// How many values are read at once: so many of the largest that etcd takes still fit into one answer.
 const BATCH: usize = 32;
@@ -21,9 +23,11 @@ const BATCH: usize = 32;
 /// Reads one lock, the holders first.
 pub async fn inspect(
     cluster: Cluster,
-    ranges: Ranges,
+    prefix: &Prefix,
+    name: &LockName,
     give_up_at: Instant,
 ) -> Result<Inspection, Failure> {
+    let ranges = Ranges::new(prefix, name);
     let response = cluster.transact(&ranges.read(), give_up_at).await?;
     let reading = Reading::of(&response, &ranges, "");
     let line = Line::of(&reading.snapshot);
@@ -40,6 +44,7 @@ pub async fn inspect(
                 .map(|kv| inspected(&kv, *holds))
         }));
     }
+    find_reserved(&cluster, prefix, name, &mut entries, give_up_at).await?;
     let left: Vec<&Marker> = line.vanished().collect();
     let vanished = vanished(&cluster, &ranges, &left, give_up_at).await?;
     let id = transaction::cluster(&response);
@@ -50,6 +55,43 @@ pub async fn inspect(
         entries,
         vanished,
     })
+}
+
+/// Finds those whom nobody is in the way of here, but whose run waits for another lock.
+async fn find_reserved(
+    cluster: &Cluster,
+    prefix: &Prefix,
+    name: &LockName,
+    entries: &mut [InspectedEntry],
+    give_up_at: Instant,
+) -> Result<(), Failure> {
+    for entry in entries {
+        let known = match (entry.state, &entry.entry) {
+            (PlaceState::Held, Some(known)) => known,
+            _ => continue,
+        };
+        let others = known.locks.iter().filter_map(|lock| lock.parse().ok());
+        let others = others.filter(|other: &LockName| other != name);
+        let others: Vec<Ranges> = others.map(|other| Ranges::new(prefix, &other)).collect();
+        if others.is_empty() {
+            continue;
+        }
+        let reads: Vec<TxnOp> = others.iter().flat_map(Ranges::readings).collect();
+        let response = cluster
+            .transact(&Txn::new().and_then(reads), give_up_at)
+            .await?;
+        let readings = Reading::of_each(&response, others.iter().map(|ranges| (ranges, "")));
+        // All entries of a run have one create_revision.
+        let waits = readings.iter().any(|reading| {
+            let line = Line::of(&reading.snapshot);
+            let mut waiting = line.entries().filter(|(_, holds)| !holds);
+            waiting.any(|(other, _)| other.create_revision == entry.token)
+        });
+        if waits {
+            entry.state = PlaceState::Reserved;
+        }
+    }
+    Ok(())
 }
 
 async fn values(
@@ -85,7 +127,10 @@ fn inspected(kv: &KeyValue, holds: bool) -> InspectedEntry {
     InspectedEntry {
         key: String::from_utf8_lossy(kv.key()).into_owned(),
         token: kv.create_revision(),
-        holds,
+        state: match holds {
+            true => PlaceState::Held,
+            false => PlaceState::Waiting,
+        },
         lease: (kv.lease() != 0).then_some(kv.lease()),
         remaining: None,
         entry: Entry::parse(kv.value()),

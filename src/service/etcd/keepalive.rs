@@ -7,11 +7,15 @@
 
 use std::time::Duration;
 
-use etcd_client::{Client, Error, GetOptions, LeaseKeepAliveStream, LeaseKeeper};
+use etcd_client::{
+    Client, Error, GetOptions, KeyValue, LeaseKeepAliveStream, LeaseKeeper, ResponseHeader, Txn,
+    TxnOp, TxnOpResponse,
+};
 
 use super::deadline::reached;
 use super::reading::OwnKey;
 use super::session::{Granted, seconds_of};
+use super::transaction::Keys;
 use crate::clock;
 use crate::lock::token::{LeaseId, Token};
 use crate::outcome::Loss;
@@ -37,11 +41,11 @@ pub struct Reply {
     member: u64,
 }
 
-/// A linearizable read of our own key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A linearizable read of our own keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OwnRead {
-    /// What stands under it.
-    pub own: Option<OwnKey>,
+    /// What stands under each of them.
+    own: Vec<Option<OwnKey>>,
     /// The store's revision of the reading.
     pub revision: i64,
     raft_term: u64,
@@ -88,13 +92,13 @@ impl KeepAlive {
     /// Renews until one renewal can be believed, or cannot be any more. The caller bounds it.
     pub async fn validated(
         &mut self,
-        key: &str,
+        keys: &Keys,
         token: Token,
         lease: LeaseId,
     ) -> Result<Verdict, Error> {
         loop {
             let reply = self.exchange().await?;
-            let read = OwnRead::of(&mut self.client, key).await?;
+            let read = OwnRead::of(&mut self.client, keys).await?;
             if let Some(verdict) = judge(&reply, &read, token, lease) {
                 return Ok(verdict);
             }
@@ -104,30 +108,70 @@ impl KeepAlive {
 }
 
 impl OwnRead {
-    /// Reads what stands under our entry's key.
-    pub async fn of(client: &mut Client, key: &str) -> Result<Self, Error> {
-        let response = client
-            .get(key, Some(GetOptions::new().with_keys_only()))
-            .await?;
+    /// Reads what stands under our entries' keys, all at one revision.
+    pub async fn of(client: &mut Client, keys: &Keys) -> Result<Self, Error> {
+        let options = || Some(GetOptions::new().with_keys_only());
+        let (header, own) = if let [only] = &keys.locks[..] {
+            let mut response = client.get(only.entry.as_str(), options()).await?;
+            (response.take_header(), vec![own_key(response.kvs())])
+        } else {
+            // A transaction that only reads is as linearizable as a read (etcd: server/etcdserver/v3_server.go).
+            let gets: Vec<TxnOp> = keys
+                .entries()
+                .map(|key| TxnOp::get(key, options()))
+                .collect();
+            let mut response = client.txn(Txn::new().and_then(gets)).await?;
+            let header = response.take_header();
+            let own = |answer| match answer {
+                TxnOpResponse::Get(get) => own_key(get.kvs()),
+                _ => None,
+            };
+            let answers = response.op_responses().into_iter();
+            (header, answers.map(own).collect())
+        };
         Ok(Self {
-            own: response.kvs().first().map(|kv| OwnKey {
-                create_revision: kv.create_revision(),
-                lease: kv.lease(),
-            }),
-            revision: response.header().map_or(0, |header| header.revision()),
-            raft_term: response.header().map_or(0, |header| header.raft_term()),
-            member: response.header().map_or(0, |header| header.member_id()),
+            own,
+            revision: header.as_ref().map_or(0, ResponseHeader::revision),
+            raft_term: header.as_ref().map_or(0, ResponseHeader::raft_term),
+            member: header.as_ref().map_or(0, ResponseHeader::member_id),
         })
     }
+
+    /// How what we had is ours no more, if it is not: a missing key before one that somebody put anew.
+    pub fn lost(&self, token: Token, lease: LeaseId) -> Option<Lost> {
+        let is_missing = |own: &Option<OwnKey>| own.is_none();
+        if self.own.is_empty() || self.own.iter().any(is_missing) {
+            return Some(Lost::Missing);
+        }
+        let mut own = self.own.iter().flatten();
+        own.any(|own| !own.is(token, lease))
+            .then_some(Lost::Overwritten)
+    }
+}
+
+/// How a key of ours is ours no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lost {
+    /// It is not there.
+    Missing,
+    /// It is there, but not as we put it.
+    Overwritten,
+}
+
+fn own_key(kvs: &[KeyValue]) -> Option<OwnKey> {
+    kvs.first().map(|kv| OwnKey {
+        create_revision: kv.create_revision(),
+        lease: kv.lease(),
+    })
 }
 
 /// What a keepalive's reply and the read after it prove; nothing where it has to be done again.
 fn judge(reply: &Reply, read: &OwnRead, token: Token, lease: LeaseId) -> Option<Verdict> {
-    match read.own {
-        None if reply.granted.ttl.is_zero() => Some(Verdict::Gone(Loss::LeaseGone)),
-        None => Some(Verdict::Gone(Loss::KeyDeleted)),
-        Some(own) if !own.is(token, lease) => Some(Verdict::Gone(Loss::KeyOverwritten)),
-        Some(_) => {
+    match read.lost(token, lease) {
+        Some(Lost::Missing) if reply.granted.ttl.is_zero() => Some(Verdict::Gone(Loss::LeaseGone)),
+        Some(Lost::Missing) => Some(Verdict::Gone(Loss::KeyDeleted)),
+        Some(Lost::Overwritten) => Some(Verdict::Gone(Loss::KeyOverwritten)),
+        None => {
             let same_member = reply.member == read.member && reply.raft_term == read.raft_term;
             (same_member && !reply.granted.ttl.is_zero()).then_some(Verdict::Renewed(reply.granted))
         }
@@ -145,6 +189,10 @@ mod tests {
     };
 
     fn judged(ttl: i64, terms: (u64, u64), own: Option<OwnKey>) -> Option<Verdict> {
+        judged_each(ttl, terms, vec![own])
+    }
+
+    fn judged_each(ttl: i64, terms: (u64, u64), own: Vec<Option<OwnKey>>) -> Option<Verdict> {
         let reply = Reply {
             granted: Granted {
                 sent_at: Instant::from_nanos(1),
@@ -189,7 +237,15 @@ mod tests {
             (30, Some(detached), Loss::KeyOverwritten),
             (30, Some(anew), Loss::KeyOverwritten),
         ] {
-            assert_eq!(judged(ttl, (4, 5), own), Some(Verdict::Gone(loss)));
+            let gone = Some(Verdict::Gone(loss));
+            assert_eq!(judged(ttl, (4, 5), own), gone);
+            // Of several locks, one is enough.
+            assert_eq!(judged_each(ttl, (4, 4), vec![Some(OWN), own]), gone);
+            assert_eq!(judged_each(ttl, (4, 4), vec![own, Some(OWN)]), gone);
         }
+        let kept = judged_each(30, (4, 4), vec![Some(OWN); 3]);
+        assert!(matches!(kept, Some(Verdict::Renewed(_))));
+        let none = judged_each(30, (4, 4), Vec::new());
+        assert_eq!(none, Some(Verdict::Gone(Loss::KeyDeleted)));
     }
 }

@@ -5,7 +5,7 @@
 //!   ├ contender    one way through the queue: enqueue, wait, hold
 //!   │  ├ holder    who stands in the way, for people
 //!   │  └ watch     hints that it is time to read
-//!   ├ session      one lease with its two keys: grant, renew, revoke
+//!   ├ session      one lease with the keys of its locks: grant, renew, revoke
 //!   │  ├ keepalive renewals that can be believed
 //!   │  └ outstanding  what may still make a place when it is given up
 //!   ├ vanished     the markers of those who cannot remove them any more
@@ -118,7 +118,7 @@ pub async fn inspect(
     let ranges = Ranges::new(prefix, name);
     let cluster = Cluster::new(connection, ranges.to_string());
     cluster.connect(give_up_at).await?;
-    Ok(inspection::inspect(cluster, ranges, give_up_at).await?)
+    Ok(inspection::inspect(cluster, prefix, name, give_up_at).await?)
 }
 
 /// The names of the locks that somebody holds or waits for; of many, some.
@@ -135,7 +135,7 @@ pub async fn names(
     Ok(names::names(&cluster, prefix, give_up_at).await?)
 }
 
-/// One lock in etcd, as one run wants it.
+/// The locks of one run in etcd.
 ///
 /// No method waits. What they start reports through the channel of events, until the next one of them makes
 /// it pointless.
@@ -202,9 +202,12 @@ impl Background {
 impl Etcd {
     /// The service for one run. Sends nothing yet; its methods are called inside a tokio runtime.
     pub fn new(connection: &Connection, wanted: Wanted, events: UnboundedSender<Event>) -> Self {
-        let ranges = Ranges::new(&wanted.prefix, &wanted.name);
+        let ranges = wanted
+            .names()
+            .map(|name| Ranges::new(&wanted.prefix, name).to_string());
+        let purpose = ranges.collect::<Vec<_>>().join(", ");
         Self {
-            cluster: Arc::new(Cluster::new(connection, ranges.to_string())),
+            cluster: Arc::new(Cluster::new(connection, purpose)),
             wanted: Arc::new(wanted),
             events,
             session: None,
@@ -284,7 +287,7 @@ impl Etcd {
         let cluster = Arc::clone(&self.cluster);
         self.announcing = Some(Task::spawn(async move {
             let value = entry.to_json();
-            let txn = session.keys.announce(token, session.lease, value);
+            let txn = session.keys.announce(token, session.lease, &value);
             let _ = cluster
                 .transact(&txn, clock::now() + BACKGROUND_PATIENCE)
                 .await;
@@ -369,7 +372,7 @@ async fn queue(contender: Contender, give_up_at: Instant, background: Background
             Enqueued::Placed {
                 token,
                 cluster,
-                reading,
+                readings,
             },
         )) => {
             session.set_stage(Stage::Placed(token));
@@ -378,7 +381,7 @@ async fn queue(contender: Contender, give_up_at: Instant, background: Background
                 sent_at: granted.sent_at,
                 ttl: granted.ttl,
             });
-            let loss = contender.follow(token, reading).await;
+            let loss = contender.follow(token, readings).await;
             if session.is_first_loss() {
                 contender.report(Event::Gone(loss));
             }
@@ -387,19 +390,22 @@ async fn queue(contender: Contender, give_up_at: Instant, background: Background
             _,
             Enqueued::Occupied {
                 cluster: id,
-                reading,
+                blocking,
+                readings,
             },
         )) => {
-            // Our entry was kept out, so only the lease is there.
+            // Our entries were kept out, so only the lease is there.
             session.set_stage(Stage::Emptied);
             background.clear_away(Arc::clone(&cluster), Arc::clone(&session));
-            let mut view = QueueView::new(Arc::clone(&cluster), session.keys.ranges.clone());
-            let queue = view.queue(&reading, None).await;
+            let lock = session.keys.locks[blocking].clone();
+            let reading = readings[blocking].clone();
+            let mut view = QueueView::new(Arc::clone(&cluster), lock.ranges.clone());
+            let mut queue = view.queue(&reading, None).await;
+            queue.lock = contender.lock_of(&lock);
             if reading.lasting_orphans().next().is_some() {
                 background.spawn(async move {
                     let give_up_at = clock::now() + BACKGROUND_PATIENCE;
-                    let ranges = &session.keys.ranges;
-                    let _ = vanished::retire(&cluster, ranges, &reading, give_up_at).await;
+                    let _ = vanished::retire(&cluster, &lock.ranges, &reading, give_up_at).await;
                 });
             }
             contender.report(Event::Busy { queue, cluster: id });

@@ -61,8 +61,18 @@ impl<'response> From<&'response KeyValue> for Listed<'response> {
 }
 
 impl Reading {
-    /// The reading in the answer to a transaction: its first two ranges. `own` is our entry's key.
+    /// The reading in the answer to a transaction about one lock.
     pub fn of(response: &TxnResponse, ranges: &Ranges, own: &str) -> Self {
+        let mut readings = Self::of_each(response, [(ranges, own)].into_iter());
+        readings.pop().unwrap_or_default()
+    }
+
+    /// The readings of these locks in the answer to a transaction, each two ranges of it. Beside each lock stands our
+    /// entry's key.
+    pub fn of_each<'keys>(
+        response: &TxnResponse,
+        locks: impl Iterator<Item = (&'keys Ranges, &'keys str)>,
+    ) -> Vec<Self> {
         let gets: Vec<_> = response
             .op_responses()
             .into_iter()
@@ -78,7 +88,11 @@ impl Reading {
                 .map(Listed::from)
         };
         let revision = response.header().map_or(0, |header| header.revision());
-        Self::from_lists(revision, ranges, own, listed(0), listed(1))
+        let readings = locks.enumerate().map(|(index, (ranges, own))| {
+            let (entries, markers) = (listed(2 * index), listed(2 * index + 1));
+            Self::from_lists(revision, ranges, own, entries, markers)
+        });
+        readings.collect()
     }
 
     fn from_lists<'response>(

@@ -1,6 +1,6 @@
 //! Giving a session back: neither its entry, nor its marker, nor (in the end) its lease is left.
 //!
-//! - The entry and the marker go in one transaction, so that successors see a clean release. The revocation
+//! - The entries and the markers go in one transaction, so that successors see a clean release. The revocation
 //!   of the lease, to which nothing is attached any more, can go out after that without anybody waiting.
 //! - Requests that make the place may be outstanding (see `outstanding`): they were given up, or another member has
 //!   answered before, and they are carried out after the release, seconds later on a busy cluster. Nobody would renew
@@ -48,7 +48,10 @@ async fn delete_keys(
         released = cluster.transact(&txn, give_up_at).await;
     }
     match released {
-        Ok(_) => {
+        Ok(response) => {
+            if !response.succeeded() {
+                delete_each(cluster, session, give_up_at).await?;
+            }
             session.set_stage(Stage::Emptied);
             Ok(())
         }
@@ -75,7 +78,10 @@ async fn keep_out(
         kept_out = cluster.transact(&txn, give_up_at).await;
     }
     match kept_out {
-        Ok(_) => {
+        Ok(response) => {
+            if !response.succeeded() {
+                delete_each(cluster, session, give_up_at).await?;
+            }
             session.set_stage(Stage::Untouched);
             Ok(())
         }
@@ -84,6 +90,18 @@ async fn keep_out(
         }
         Err(failure) => Err(failure),
     }
+}
+
+/// One of several entries was taken from us; the others are still ours to give back.
+async fn delete_each(
+    cluster: &Cluster,
+    session: &Session,
+    give_up_at: Instant,
+) -> Result<(), Failure> {
+    for txn in session.keys.delete_each(session.lease) {
+        cluster.transact(&txn, give_up_at).await?;
+    }
+    Ok(())
 }
 
 fn is_without_lease<T>(result: &Result<T, Failure>) -> bool {
@@ -96,7 +114,9 @@ async fn revoke_first(
     give_up_at: Instant,
 ) -> Result<(), Failure> {
     session.revoke(cluster, give_up_at).await?;
-    cluster.delete(&session.keys.marker, give_up_at).await?;
+    for lock in &session.keys.locks {
+        cluster.delete(&lock.marker, give_up_at).await?;
+    }
     session.set_stage(Stage::Untouched);
     Ok(())
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use etcd_client::LeaseGrantOptions;
 
 use super::cluster::Cluster;
-use super::keepalive::{KeepAlive, OwnRead, Verdict};
+use super::keepalive::{KeepAlive, Lost, OwnRead, Verdict};
 use super::member::Member;
 use super::outstanding::Outstanding;
 use super::transaction::Keys;
@@ -24,7 +24,7 @@ use crate::service::Wanted;
 pub struct Session {
     /// Chosen by us, so that a grant whose answer was lost can be found again.
     pub lease: LeaseId,
-    /// The entry and the marker.
+    /// The entries and the markers.
     pub keys: Keys,
     /// The TTL to ask for.
     ttl: Duration,
@@ -96,7 +96,7 @@ impl Session {
         let lease = new_lease_id()?;
         Ok(Self {
             lease,
-            keys: Keys::new(&wanted.prefix, &wanted.name, lease),
+            keys: Keys::new(&wanted.prefix, wanted.names(), lease),
             ttl: wanted.ttl,
             asked_at: OnceLock::new(),
             stage: Mutex::new(Stage::Untouched),
@@ -209,9 +209,9 @@ impl Session {
         token: Token,
         give_up_at: Instant,
     ) -> Result<(usize, KeepAlive, Verdict), Failure> {
-        let key = self.keys.entry.as_str();
+        let keys = &self.keys;
         if let Some(mut stream) = self.take_stream_of(index) {
-            let exchange = stream.validated(key, token, self.lease);
+            let exchange = stream.validated(keys, token, self.lease);
             match member.bounded(give_up_at, exchange).await {
                 Ok(verdict) => return Ok((index, stream, verdict)),
                 // Nothing came back, so nothing would over the same connection.
@@ -228,7 +228,7 @@ impl Session {
         member
             .call(give_up_at, |client| async move {
                 let mut stream = KeepAlive::open(client, id).await?;
-                let verdict = stream.validated(key, token, self.lease).await?;
+                let verdict = stream.validated(keys, token, self.lease).await?;
                 Ok((index, stream, verdict))
             })
             .await
@@ -252,18 +252,18 @@ impl Session {
         token: Token,
         give_up_at: Instant,
     ) -> Result<Checked, Failure> {
-        let key = self.keys.entry.as_str();
+        let keys = &self.keys;
         let read = cluster
             .call(give_up_at, |mut client| async move {
-                OwnRead::of(&mut client, key).await
+                OwnRead::of(&mut client, keys).await
             })
             .await?;
-        Ok(match read.own {
-            Some(own) if own.is(token, self.lease) => Checked::Ours {
+        Ok(match read.lost(token, self.lease) {
+            None => Checked::Ours {
                 revision: read.revision,
             },
-            Some(_) => Checked::Lost(Loss::KeyOverwritten),
-            None => Checked::Lost(self.loss_of_missing_key(cluster).await),
+            Some(Lost::Overwritten) => Checked::Lost(Loss::KeyOverwritten),
+            Some(Lost::Missing) => Checked::Lost(self.loss_of_missing_key(cluster).await),
         })
     }
 

@@ -33,12 +33,21 @@ impl fmt::Display for Ranges {
     }
 }
 
-/// The two keys of one contender.
+/// The keys of one contender: two for each of its locks.
 #[derive(Clone, Debug)]
 pub struct Keys {
-    /// The lock.
+    /// At least one; the first is the lock that the run is named after.
+    pub locks: Vec<LockKeys>,
+}
+
+/// The two keys of one contender for one lock.
+#[derive(Clone, Debug)]
+pub struct LockKeys {
+    /// The lock's name.
+    pub name: LockName,
+    /// Where it stands.
     pub ranges: Ranges,
-    /// Its entry.
+    /// The contender's entry.
     pub entry: String,
     /// Its run marker.
     pub marker: String,
@@ -113,7 +122,8 @@ impl Ranges {
             .map(|range| (format!("{range}{FIRST}"), format!("{range}{END}")))
     }
 
-    fn readings(&self) -> [TxnOp; 2] {
+    /// What reads the queue.
+    pub fn readings(&self) -> [TxnOp; 2] {
         let below = |range: &str, options: GetOptions| {
             let end = format!("{range}{END}");
             TxnOp::get(format!("{range}{FIRST}"), Some(options.with_range(end)))
@@ -131,89 +141,126 @@ impl Ranges {
 }
 
 impl Keys {
-    /// The keys that go with a lease.
-    pub fn new(prefix: &Prefix, name: &LockName, lease: LeaseId) -> Self {
-        Self {
+    /// The keys that go with a lease, for these locks.
+    pub fn new<'names>(
+        prefix: &Prefix,
+        names: impl Iterator<Item = &'names LockName>,
+        lease: LeaseId,
+    ) -> Self {
+        let keys = names.map(|name| LockKeys {
+            name: name.clone(),
             ranges: Ranges::new(prefix, name),
             entry: prefix.entry(name, lease),
             marker: prefix.marker(name, lease),
+        });
+        Self {
+            locks: keys.collect(),
         }
     }
 
-    /// Puts entry and marker and reads the queue. Sent twice, it does the same as once: the second one finds
-    /// the entry of the first, or the sign that it is over with it.
+    /// The entries, in the order of the locks.
+    pub fn entries(&self) -> impl Iterator<Item = &str> {
+        self.locks.iter().map(|lock| lock.entry.as_str())
+    }
+
+    /// One reading of all queues.
+    pub fn read(&self) -> Txn {
+        Txn::new().and_then(self.readings())
+    }
+
+    fn readings(&self) -> Vec<TxnOp> {
+        let readings = self.locks.iter().flat_map(|lock| lock.ranges.readings());
+        readings.collect()
+    }
+
+    /// Puts every entry with its marker, all or none, and reads the queues: so they have one create_revision, and
+    /// two contenders stand in the same order in every queue. Sent twice, it does the same as once: the second one
+    /// finds the entries of the first, or the sign that it is over with them.
     pub fn enqueue(&self, lease: LeaseId, value: &[u8], guard: Guard) -> Txn {
         let absent = |key: &str| Compare::create_revision(key, CompareOp::Equal, 0);
-        let mut when = vec![absent(&self.entry), absent(&self.over())];
+        let mut when: Vec<Compare> = self.entries().map(absent).collect();
+        when.push(absent(&self.over()));
         // A comparison of an empty range compares with zero (etcd: server/etcdserver/txn/txn.go).
+        let ranges = self.locks.iter().map(|lock| &lock.ranges);
         match guard {
             Guard::Queue => {}
-            Guard::Idle => when.extend(
-                self.ranges
-                    .compare_all(|key| Compare::create_revision(key, CompareOp::Equal, 0)),
-            ),
-            Guard::UnchangedSince(revision) => {
-                when.extend(
-                    self.ranges.compare_all(|key| {
-                        Compare::mod_revision(key, CompareOp::Less, revision + 1)
-                    }),
-                );
-            }
+            Guard::Idle => when.extend(ranges.flat_map(|ranges| {
+                ranges.compare_all(|key| Compare::create_revision(key, CompareOp::Equal, 0))
+            })),
+            Guard::UnchangedSince(revision) => when.extend(ranges.flat_map(|ranges| {
+                ranges.compare_all(|key| Compare::mod_revision(key, CompareOp::Less, revision + 1))
+            })),
         }
         let leased = PutOptions::new().with_lease(lease.get());
-        let [entries, markers] = self.ranges.readings();
+        let puts = self.locks.iter().flat_map(|lock| {
+            let leased = Some(leased.clone());
+            [
+                TxnOp::put(lock.entry.as_str(), value, leased),
+                TxnOp::put(lock.marker.as_str(), value, None),
+            ]
+        });
+        let then: Vec<TxnOp> = puts.chain(self.readings()).collect();
         Txn::new()
             .when(when)
-            .and_then([
-                TxnOp::put(self.entry.as_str(), value, Some(leased)),
-                TxnOp::put(self.marker.as_str(), value, None),
-                entries.clone(),
-                markers.clone(),
-            ])
-            .or_else([entries, markers])
+            .and_then(then)
+            .or_else(self.readings())
     }
 
-    /// Puts a new value, if the entry is still ours.
-    pub fn announce(&self, token: Token, lease: LeaseId, value: Vec<u8>) -> Txn {
+    /// Puts a new value, if every entry is still ours.
+    pub fn announce(&self, token: Token, lease: LeaseId, value: &[u8]) -> Txn {
         let leased = PutOptions::new().with_lease(lease.get());
-        Txn::new().when([self.ours(token)]).and_then([TxnOp::put(
-            self.entry.as_str(),
-            value,
-            Some(leased),
-        )])
+        let put = |key: &str| TxnOp::put(key, value, Some(leased.clone()));
+        let puts: Vec<TxnOp> = self.entries().map(put).collect();
+        Txn::new().when(self.ours(token)).and_then(puts)
     }
 
-    /// Deletes entry and marker in one; an entry that somebody deleted and put anew is theirs and stays. Where the
-    /// entry may come again after this, it is kept out by a sign, as long as the lease lives that both hang on.
+    /// Deletes entries and markers in one, if all entries are ours. Where the entries may come again after this,
+    /// they are kept out by a sign, as long as the lease lives that all hang on.
     pub fn release(&self, token: Token, sign_on: Option<LeaseId>) -> Txn {
         self.delete_if(self.ours(token), sign_on)
     }
 
-    /// The same where the entry may have come late, with whatever revision: if it hangs on our lease, it is ours.
+    /// The same where the entries may have come late, with whatever revision: those that hang on our lease are ours.
     pub fn keep_out(&self, lease: LeaseId) -> Txn {
-        let ours = Compare::lease(self.entry.as_str(), CompareOp::Equal, lease.get());
-        self.delete_if(ours, Some(lease))
+        let ours = |key: &str| Compare::lease(key, CompareOp::Equal, lease.get());
+        self.delete_if(self.entries().map(ours).collect(), Some(lease))
     }
 
-    fn delete_if(&self, ours: Compare, sign_on: Option<LeaseId>) -> Txn {
-        let entry = TxnOp::delete(self.entry.as_str(), None);
-        let mut then = vec![TxnOp::delete(self.marker.as_str(), None)];
+    /// What deletes the entries one by one where not all of them are ours any more: an entry that somebody deleted
+    /// and put anew is theirs and stays.
+    pub fn delete_each(&self, lease: LeaseId) -> Vec<Txn> {
+        let delete = |key: &str| {
+            Txn::new()
+                .when([Compare::lease(key, CompareOp::Equal, lease.get())])
+                .and_then([TxnOp::delete(key, None)])
+        };
+        match &self.locks[..] {
+            // It was the only one.
+            [_] => Vec::new(),
+            _ => self.entries().map(delete).collect(),
+        }
+    }
+
+    fn delete_if(&self, ours: Vec<Compare>, sign_on: Option<LeaseId>) -> Txn {
+        let markers = self.locks.iter().map(|lock| lock.marker.as_str());
+        let mut then: Vec<TxnOp> = markers.map(|key| TxnOp::delete(key, None)).collect();
         if let Some(lease) = sign_on {
             let leased = PutOptions::new().with_lease(lease.get());
             then.push(TxnOp::put(self.over(), "", Some(leased)));
         }
         let otherwise = then.clone();
-        then.push(entry);
-        Txn::new().when([ours]).and_then(then).or_else(otherwise)
+        then.extend(self.entries().map(|key| TxnOp::delete(key, None)));
+        Txn::new().when(ours).and_then(then).or_else(otherwise)
     }
 
-    /// The key of the sign: beside the marker, and none itself, for it does not end in hex.
+    /// The key of the sign: beside the first marker, and none itself, for it does not end in hex.
     fn over(&self) -> String {
-        format!("{}~", self.marker)
+        format!("{}~", self.locks[0].marker)
     }
 
-    fn ours(&self, token: Token) -> Compare {
-        Compare::create_revision(self.entry.as_str(), CompareOp::Equal, token.get())
+    fn ours(&self, token: Token) -> Vec<Compare> {
+        let ours = |key| Compare::create_revision(key, CompareOp::Equal, token.get());
+        self.entries().map(ours).collect()
     }
 }
 

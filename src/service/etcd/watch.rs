@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 
-use etcd_client::{WatchFilterType, WatchOptions, WatchStream};
+use etcd_client::{Error, WatchFilterType, WatchOptions, WatchStream};
 
 use super::cluster::Cluster;
 use super::deadline::within;
@@ -49,10 +49,10 @@ impl Others {
     }
 }
 
-/// An open watch on our own key and those of others.
+/// An open watch on our own keys and those of others.
 pub struct Watch {
     stream: WatchStream,
-    own: String,
+    own: BTreeSet<String>,
     others: Others,
     failures: usize,
 }
@@ -74,7 +74,7 @@ impl Watch {
     /// Watches what happens after `revision`: to `own` everything, to `others` only their deletion.
     pub async fn open(
         cluster: &Cluster,
-        own: &str,
+        own: Vec<&str>,
         others: &Others,
         revision: i64,
         give_up_at: Instant,
@@ -82,12 +82,16 @@ impl Watch {
         let options = WatchOptions::new().with_start_revision(revision + 1);
         let stream = cluster
             .call(give_up_at, |client| {
-                let options = options.clone();
+                let (options, own) = (options.clone(), own.clone());
                 async move {
-                    let mut stream = client
-                        .watch_client()
-                        .watch(own, Some(options.clone()))
-                        .await?;
+                    let [first, more @ ..] = &own[..] else {
+                        return Err(Error::InvalidArgs("a run without a lock".to_owned()));
+                    };
+                    let mut watches = client.watch_client();
+                    let mut stream = watches.watch(*first, Some(options.clone())).await?;
+                    for key in more {
+                        stream.watch(*key, Some(options.clone())).await?;
+                    }
                     for (key, end) in others.watched() {
                         let deletions = options.clone().with_filters([WatchFilterType::NoPut]);
                         let deletions = match end {
@@ -104,7 +108,7 @@ impl Watch {
         let failures = cluster.failures();
         Ok(Self {
             stream,
-            own: own.to_owned(),
+            own: own.into_iter().map(str::to_owned).collect(),
             others: others.clone(),
             failures,
         })
@@ -118,7 +122,7 @@ impl Watch {
     fn is_about_us(&self, event: &etcd_client::Event) -> bool {
         event.kv().is_none_or(|kv| {
             let key = String::from_utf8_lossy(kv.key());
-            key == self.own || self.others.keys.contains(key.as_ref())
+            self.own.contains(key.as_ref()) || self.others.keys.contains(key.as_ref())
         })
     }
 

@@ -1,11 +1,10 @@
 //! What a run says of its end, and what it leaves: compared with what happened.
 
-use std::time::Duration;
-
 use crate::outcome::{Ended, Outcome};
 use crate::simulation::checker::{Checker, Kind};
 use crate::simulation::kernel;
 use crate::simulation::scenario::Weather;
+use crate::simulation::sights::Sight;
 
 impl Checker {
     pub fn releases(&mut self, host: usize, alive: bool) {
@@ -15,24 +14,45 @@ impl Checker {
         }
     }
 
-    pub fn released(&mut self, host: usize, left: &[String]) {
-        self.hosts[host].gave_back_at = Some(kernel::time());
+    pub fn given_back(&self) -> &[(i64, String)] {
+        &self.given_back
+    }
+
+    /// What comes later than the lease could have lived is beyond what a sign on that lease can keep out, and nobody
+    /// can know what others send again.
+    pub fn came_back(&mut self, lease: i64, key: &str) {
+        let owner = self
+            .hosts
+            .iter()
+            .find(|seen| seen.until.contains_key(&lease));
+        let in_time = owner.is_some_and(|seen| seen.until[&lease] >= kernel::time());
+        if !in_time {
+            return kernel::saw(Sight::CameBackLate);
+        }
+        if owner.is_some_and(|seen| seen.sent_again_by_others) {
+            return kernel::saw(Sight::CameBackByOthers);
+        }
+        self.violated(
+            Kind::CameBack,
+            format!("{key} was given back, and is there again"),
+        );
+    }
+
+    pub fn released(&mut self, host: usize, lease: i64, keys: [String; 2], left: &[String]) {
+        self.given_back.extend(keys.map(|key| (lease, key)));
         if !left.is_empty() {
             let text = format!("host {host} says that it gave the lock back, and left {left:?}");
             self.violated(Kind::LeftBehind, text);
         }
     }
 
-    /// Whether a run is over that gave the lock back no longer ago than this.
-    pub fn gave_back_within(&self, host: usize, time: Duration) -> bool {
-        let seen = &self.hosts[host];
-        let gave_back_at = seen.gave_back_at.filter(|_| seen.endings > 0);
-        gave_back_at.is_some_and(|at| kernel::time() < at + time)
-    }
-
     pub fn finished(&mut self, host: usize, outcome: &Outcome, alive: bool, ended: Option<Ended>) {
         self.hosts[host].endings += 1;
         self.lost += usize::from(matches!(outcome, Outcome::Lost(_)));
+        // The last contender ends well in every history.
+        if host + 1 < self.hosts.len() {
+            note(outcome);
+        }
         let seen = &self.hosts[host];
         let lost = matches!(outcome, Outcome::Lost(_));
         let wrong = if seen.endings > 1 {
@@ -99,6 +119,18 @@ impl Checker {
             );
         }
     }
+}
+
+fn note(outcome: &Outcome) {
+    kernel::saw(match outcome {
+        Outcome::Command(_) => Sight::EndedByItself,
+        Outcome::Lost(_) => Sight::Lost,
+        Outcome::Busy { .. } => Sight::Busy,
+        Outcome::Unavailable(_) => Sight::Unavailable,
+        Outcome::MaxRuntime => Sight::MaxRuntime,
+        Outcome::Interrupted(_) => Sight::Interrupted,
+        _ => return,
+    });
 }
 
 /// Whether a command was started, where the ending says that.

@@ -8,15 +8,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::clock::Instant;
+use crate::lock::limit::Limit;
 use crate::lock::token::{LeaseId, Token};
 use crate::simulation::kernel::{self, Time};
 use crate::simulation::protocol::Request;
 use crate::simulation::scenario::{Scenario, Weather};
+use crate::simulation::sights::Sight;
 
 /// Which promise was broken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
-    /// P1: two commands under one exclusive lock.
+    /// P1: two commands under one exclusive lock, or more than the limit of one of them allows.
     TwoCommands,
     /// P1: a command lives when its lease can have expired on the server.
     AliveAfterExpiry,
@@ -32,6 +34,8 @@ pub enum Kind {
     NeverEnded,
     /// P5: something of ours is left in the store.
     LeftBehind,
+    /// P5: what was given back is there again.
+    CameBack,
     /// P5: a run was lost although nothing went wrong that it has to notice.
     LostForNothing,
     /// A queue entry that has to wait was put by one that must not.
@@ -46,6 +50,27 @@ pub enum Kind {
     StartedUnguarded,
     /// A command lives long after the front or the witness was killed.
     OutlivesGuard,
+}
+
+impl Kind {
+    pub const ALL: &[Self] = &[
+        Self::TwoCommands,
+        Self::AliveAfterExpiry,
+        Self::ReleasedTooEarly,
+        Self::TokenDoesNotGrow,
+        Self::FencedWrite,
+        Self::WrongOutcome,
+        Self::NeverEnded,
+        Self::LeftBehind,
+        Self::CameBack,
+        Self::LostForNothing,
+        Self::EnqueuedToWait,
+        Self::ForeignRemoved,
+        Self::KilledWithoutGrace,
+        Self::GuardHadToAct,
+        Self::StartedUnguarded,
+        Self::OutlivesGuard,
+    ];
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,6 +98,8 @@ struct Seen {
     /// The place that the live command runs under.
     runs: Option<(Token, LeaseId)>,
     dying: Duration,
+    /// How many may run with it; nothing for the last one, which comes when all others are gone.
+    limit: Option<Limit>,
     lock_delay: Duration,
     suspended: bool,
     /// Its manager is frozen.
@@ -92,22 +119,33 @@ struct Seen {
     /// Something was done to its place.
     tampered: bool,
     guard_gone_at: Option<Time>,
+    /// A request of it was sent again by somebody in between, after it was carried out.
+    sent_again_by_others: bool,
     ran: bool,
-    /// When it last said that it gave the lock back.
-    gave_back_at: Option<Time>,
     endings: usize,
     /// Until when the server keeps each lease, by what this host was told.
     until: BTreeMap<i64, Time>,
 }
 
+impl Seen {
+    fn limit(&self) -> Limit {
+        self.limit.unwrap_or(Limit::EXCLUSIVE)
+    }
+}
+
 pub struct Checker {
     pub violation: Option<Violation>,
     pub commands: usize,
+    pub commands_at_once: usize,
     pub lost: usize,
+    only: Option<Kind>,
     weather: Weather,
     hosts: Vec<Seen>,
     last_token: i64,
+    last_exclusive_token: i64,
     written_token: i64,
+    /// Keys of places that were given back.
+    given_back: Vec<(i64, String)>,
     /// When each grant and keepalive was sent.
     sent: BTreeMap<u64, Time>,
     /// Keepalives that were carried out by one who could not.
@@ -115,29 +153,41 @@ pub struct Checker {
 }
 
 impl Checker {
-    pub fn new(scenario: &Scenario) -> Self {
+    pub fn new(scenario: &Scenario, only: Option<Kind>) -> Self {
         let hosts = scenario.hosts.iter().map(|host| Seen {
             dying: host.command.dying,
             lock_delay: host.lock_delay,
+            limit: Some(host.limit),
             is_patient: host.wait.is_none(),
             ..Seen::default()
         });
         Self {
             violation: None,
             commands: 0,
+            commands_at_once: 0,
             lost: 0,
+            only,
             weather: scenario.weather,
             // One more: see `World::everybody_left`.
             hosts: hosts.chain([Seen::default()]).collect(),
             last_token: 0,
+            last_exclusive_token: 0,
             written_token: 0,
+            given_back: Vec::new(),
             sent: BTreeMap::new(),
             untrue: BTreeSet::new(),
         }
     }
 
+    fn is_exclusive(&self, host: usize) -> bool {
+        self.hosts[host].limit() == Limit::EXCLUSIVE
+    }
+
     /// Only the first counts.
     pub fn violated(&mut self, kind: Kind, text: String) {
+        if self.only.is_some_and(|only| only != kind) {
+            return;
+        }
         let at = kernel::time();
         self.violation.get_or_insert(Violation { kind, at, text });
     }
@@ -148,7 +198,12 @@ impl Checker {
         let runs = |seen: &&Seen| {
             seen.runs.is_some() && !seen.suspended && !seen.betrayed && now >= seen.excused_until
         };
-        if self.hosts.iter().filter(runs).count() > 1 {
+        let running = self.hosts.iter().filter(runs);
+        let strictest = running.clone().map(Seen::limit).min();
+        let count = running.count();
+        self.commands_at_once = self.commands_at_once.max(count);
+        let others = count.saturating_sub(1);
+        if strictest.is_some_and(|strictest| !strictest.admits(others)) {
             let who: Vec<usize> = (0..self.hosts.len())
                 .filter(|host| runs(&&self.hosts[*host]))
                 .collect();
@@ -210,6 +265,10 @@ impl Checker {
 
     // What happens to places and trees.
 
+    pub fn sent_again_by_others(&mut self, host: usize) {
+        self.hosts[host].sent_again_by_others = true;
+    }
+
     pub fn arrived(&mut self, host: usize) {
         self.hosts[host].arrived = true;
     }
@@ -237,7 +296,16 @@ impl Checker {
             let text = format!("host {host}: the front did not say that it stands by");
             self.violated(Kind::StartedUnguarded, text);
         }
-        let last = std::mem::replace(&mut self.last_token, token.get());
+        // Those who hold it together start in any order; whoever holds it alone comes after all before it.
+        let token_of = |alone: bool| match alone {
+            true => self.last_token,
+            false => self.last_exclusive_token,
+        };
+        let last = token_of(self.is_exclusive(host));
+        self.last_token = self.last_token.max(token.get());
+        if self.is_exclusive(host) {
+            self.last_exclusive_token = self.last_token;
+        }
         if token.get() <= last {
             let text = format!("host {host} has token {token}, after {last}");
             self.violated(Kind::TokenDoesNotGrow, text);
@@ -344,22 +412,27 @@ impl Checker {
     pub fn wrote(&mut self, host: usize, token: i64, succeeded: bool) {
         let now = kernel::time();
         let seen = &self.hosts[host];
+        let entry_gone = seen.entry_gone;
         let holds = seen.runs.is_some_and(|(own, lease)| {
             let until = seen.until.get(&lease.get());
             own.get() == token && until.is_some_and(|until| *until > now)
         });
-        if succeeded && (token < self.last_token || token < self.written_token) {
-            let text = format!(
-                "host {host}: a write with token {token} after {}",
-                self.last_token
-            );
+        let newer = match self.is_exclusive(host) {
+            true => self.last_token.max(self.written_token),
+            false => self.last_exclusive_token,
+        };
+        if succeeded && token < newer {
+            let text = format!("host {host}: a write with token {token} after {newer}");
             self.violated(Kind::FencedWrite, text);
-        } else if !succeeded && holds && !seen.entry_gone {
+        } else if !succeeded && holds && !entry_gone {
             let text = format!("host {host}: a holder's write with token {token} is refused");
             self.violated(Kind::FencedWrite, text);
         }
         if succeeded {
+            kernel::saw(Sight::WriteSucceeded);
             self.written_token = token;
+        } else if entry_gone {
+            kernel::saw(Sight::WriteRefused);
         }
     }
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::simulation::cluster::{Cluster, ELECTION_TIMEOUT};
 use crate::simulation::kernel;
+use crate::simulation::sights::Sight;
 use crate::simulation::world::Occurrence;
 
 impl Cluster {
@@ -96,6 +97,7 @@ impl Cluster {
             kernel::schedule(kernel::time() + again, Occurrence::Election);
             return;
         }
+        kernel::saw(Sight::Election);
         let elected = self.random.pick(&candidates);
         self.term += 1;
         self.leader = Some(elected);

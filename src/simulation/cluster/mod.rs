@@ -15,7 +15,7 @@ mod leases;
 // What is told of changes.
 mod watches;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::simulation::kernel::{self, Time};
@@ -23,6 +23,7 @@ use crate::simulation::protocol::{
     Answer, Header, KeyValue, Keys, Notice, Refusal, Reply, Request, Transaction, WatchFor,
 };
 use crate::simulation::random::Random;
+use crate::simulation::sights::Sight;
 use crate::simulation::store::Store;
 use crate::simulation::world::Occurrence;
 
@@ -131,6 +132,8 @@ pub struct Cluster {
     leader: Option<usize>,
     term: u64,
     stuck: Vec<Asked>,
+    /// Those of them that somebody was told of that they failed.
+    given_up: BTreeSet<u64>,
     /// Keepalives that cannot reach him who was taken for the leader.
     held: Vec<(Asked, Header, usize)>,
     next_tick: Option<Time>,
@@ -153,6 +156,7 @@ impl Cluster {
             leader: Some(0),
             term: 2,
             stuck: Vec::new(),
+            given_up: BTreeSet::new(),
             held: Vec::new(),
             next_tick: None,
             knobs,
@@ -220,6 +224,7 @@ impl Cluster {
     /// Nobody leads, or we do not reach him: refuse, or wait and see.
     fn cannot_serve(&mut self, asked: Asked) {
         if self.random.percent(50) {
+            kernel::saw(Sight::NoLeader);
             return self.reply(asked, Reply::Refused(Refusal::NoLeader));
         }
         let at = kernel::time() + REQUEST_TIMEOUT;
@@ -234,8 +239,11 @@ impl Cluster {
         if !self.stuck.iter().any(is_it) {
             return;
         }
+        kernel::saw(Sight::TimedOut);
         if self.random.percent(50) {
             self.stuck.retain(|stuck| !is_it(stuck));
+        } else {
+            self.given_up.insert(asked.exchange);
         }
         self.reply(asked.clone(), Reply::Refused(Refusal::TimedOut));
     }
@@ -245,6 +253,9 @@ impl Cluster {
         if !self.can_serve(asked.member) {
             return self.cannot_serve(asked);
         }
+        if self.given_up.remove(&asked.exchange) {
+            kernel::saw(Sight::DoneAfterTimeout);
+        }
         let leader = self.leader.expect("one that serves");
         let revision = self.store.revision;
         self.learn(asked.member);
@@ -253,6 +264,9 @@ impl Cluster {
             Request::Delete { keys } => Ok(self.store.delete(keys)),
             Request::Transact(transaction) => self.store.transact(transaction),
             Request::Grant { lease, ttl } => {
+                if self.knobs.grants_percent < 100 {
+                    kernel::saw(Sight::GrantedLess);
+                }
                 let ttl = (ttl * self.knobs.grants_percent / 100).max(TTL_MIN);
                 self.grant(leader, *lease, ttl)
             }

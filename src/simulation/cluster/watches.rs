@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::simulation::cluster::{Cluster, Effect, Watching};
 use crate::simulation::kernel;
 use crate::simulation::protocol::{Change, Notice, WatchFor};
+use crate::simulation::sights::Sight;
 use crate::simulation::world::Occurrence;
 
 impl Cluster {
@@ -24,6 +25,7 @@ impl Cluster {
             header,
         });
         if watch.start_revision > 0 && watch.start_revision <= self.store.compacted {
+            kernel::saw(Sight::WatchCompacted);
             let revision = self.store.compacted;
             return notice(Notice::Compacted {
                 watch: number,
@@ -52,6 +54,9 @@ impl Cluster {
                 continue;
             }
             let lag = self.random.duration(Duration::ZERO, self.knobs.lag_max);
+            if lag > Duration::from_millis(50) {
+                kernel::saw(Sight::MemberLagged);
+            }
             kernel::schedule(kernel::time() + lag, Occurrence::Applied(member));
         }
     }

@@ -9,7 +9,7 @@ use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 
@@ -19,6 +19,7 @@ use tempfile::TempDir;
 use super::certificates::Pair;
 use super::eventually::{SOON, eventually};
 use super::leasehold::{Run, Running};
+use super::network::Place;
 use super::processes::Process;
 use super::store::Store;
 
@@ -38,8 +39,20 @@ pub(crate) fn own_address() -> IpAddr {
 
 /// A port on this process' own address that was not given to anybody else.
 pub(crate) fn free_port() -> SocketAddr {
+    free_port_at(own_address())
+}
+
+fn free_port_at(address: IpAddr) -> SocketAddr {
     static NEXT: AtomicU16 = AtomicU16::new(FIRST_PORT);
-    SocketAddr::new(own_address(), NEXT.fetch_add(1, Ordering::Relaxed))
+    SocketAddr::new(address, NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// Whom a majority follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Leader {
+    /// Which of the members.
+    pub(crate) index: usize,
+    pub(crate) term: u64,
 }
 
 /// A cluster.
@@ -79,6 +92,8 @@ pub(crate) struct Member {
     folder: TempDir,
     ticks: Ticks,
     options: Options,
+    /// What goes before its command line: the way into a network namespace.
+    enter: Vec<String>,
 }
 
 /// How long an etcd takes to elect a leader; it starts no faster.
@@ -101,6 +116,16 @@ impl Etcd {
 
     /// So many members, ready.
     pub(crate) fn start_as(count: usize, options: Options) -> Self {
+        let here = Place {
+            address: own_address(),
+            enter: Vec::new(),
+        };
+        Self::start_at(&vec![here; count], options)
+    }
+
+    /// A member at each of these places, ready.
+    pub(crate) fn start_at(places: &[Place], options: Options) -> Self {
+        let count = places.len();
         let ticks = match count {
             // One member has nobody to disagree with, so short ticks only make it start fast (100 ms).
             1 => Ticks {
@@ -115,7 +140,8 @@ impl Etcd {
         };
         let names = (0..count).map(|index| format!("m{index}"));
         let mut members: Vec<Member> = names
-            .map(|name| Member::new(name, ticks, &options))
+            .zip(places)
+            .map(|(name, place)| Member::new(name, ticks, &options, place))
             .collect();
         let cluster = members
             .iter()
@@ -139,7 +165,11 @@ impl Etcd {
 
     /// Adds a member that has no vote; it is the last of the members.
     pub(crate) fn add_learner(&mut self) {
-        let mut member = Member::new("learner".to_owned(), self.ticks, &self.options);
+        let here = Place {
+            address: own_address(),
+            enter: Vec::new(),
+        };
+        let mut member = Member::new("learner".to_owned(), self.ticks, &self.options, &here);
         let peer = format!("--peer-urls=http://{}", member.peer);
         self.etcdctl(["member", "add", "learner", "--learner", &peer])
             .output()
@@ -165,6 +195,73 @@ impl Etcd {
             output.assert_status(0);
         }
         self.root = Some(password);
+    }
+
+    /// Whom those members who answer follow, as they say at this moment.
+    pub(crate) fn leader(&self) -> Result<Leader, String> {
+        let all: Vec<usize> = (0..self.members.len()).collect();
+        self.leader_of(&all)
+    }
+
+    /// The same, asking only these members.
+    pub(crate) fn leader_of(&self, asked: &[usize]) -> Result<Leader, String> {
+        let leading = |index: usize| -> Result<Leader, String> {
+            let member = &self.members[index];
+            if member.child.is_none() {
+                return Err(format!("{} is down", member.name));
+            }
+            let store = Store::connect(vec![member.endpoint()]);
+            match store.leads()? {
+                (true, term) => Ok(Leader { index, term }),
+                (false, term) => Err(format!("{} follows in term {term}", member.name)),
+            }
+        };
+        let answers: Vec<Result<Leader, String>> =
+            asked.iter().map(|index| leading(*index)).collect();
+        let newest = answers.iter().flatten().max_by_key(|leader| leader.term);
+        newest.copied().ok_or_else(|| format!("{answers:?}"))
+    }
+
+    /// Waits for a leader.
+    #[track_caller]
+    pub(crate) fn wait_for_leader(&self) -> Leader {
+        eventually("there is a leader", SOON, || self.leader())
+    }
+
+    /// Waits until these members follow another leader than this one.
+    #[track_caller]
+    pub(crate) fn wait_for_another_leader(&self, old: Leader, asked: &[usize]) -> Leader {
+        eventually("another leader is elected", SOON, || {
+            match self.leader_of(asked)? {
+                leader if leader.term > old.term && leader.index != old.index => Ok(leader),
+                leader => Err(format!("{leader:?}")),
+            }
+        })
+    }
+
+    /// All members but this one.
+    pub(crate) fn others(&self, but: usize) -> Vec<usize> {
+        (0..self.members.len())
+            .filter(|index| *index != but)
+            .collect()
+    }
+
+    /// All members are killed, one right after the other.
+    pub(crate) fn stop_all(&mut self) {
+        for member in &mut self.members {
+            member.stop();
+        }
+    }
+
+    /// Starts all members again, at once, and waits until they answer.
+    pub(crate) fn restart_all(&mut self) {
+        for member in &mut self.members {
+            member.stop();
+            member.spawn();
+        }
+        for member in &mut self.members {
+            member.wait_ready();
+        }
     }
 
     /// What all members together say of a metric: the sum of its lines that have `label` in them.
@@ -239,11 +336,11 @@ impl Etcd {
 }
 
 impl Member {
-    fn new(name: String, ticks: Ticks, options: &Options) -> Self {
+    fn new(name: String, ticks: Ticks, options: &Options, place: &Place) -> Self {
         Self {
-            client: free_port(),
-            secure: free_port(),
-            peer: free_port(),
+            client: free_port_at(place.address),
+            secure: free_port_at(place.address),
+            peer: free_port_at(place.address),
             name,
             cluster: String::new(),
             is_new: false,
@@ -251,6 +348,7 @@ impl Member {
             folder: TempDir::with_prefix("leasehold-etcd-").expect("a temporary folder"),
             ticks,
             options: options.clone(),
+            enter: place.enter.clone(),
         }
     }
 
@@ -322,7 +420,29 @@ impl Member {
         self.wait_ready();
     }
 
-    fn pid(&self) -> i32 {
+    /// Where it keeps its data.
+    pub(crate) fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    /// Takes this copy of a store in place of its own; only when it is not running.
+    pub(crate) fn restore(&self, snapshot: &Path) {
+        assert!(self.child.is_none(), "it is stopped");
+        fs::remove_dir_all(self.data()).expect("ours");
+        let peer = format!("http://{}", self.peer);
+        Run::program(&etcdctl_path())
+            .variable("ETCDCTL_API", "3")
+            .arguments(["snapshot", "restore"])
+            .arguments([snapshot.to_str().expect("readable")])
+            .arguments(["--name", &self.name])
+            .arguments(["--initial-cluster", &self.cluster])
+            .arguments(["--initial-advertise-peer-urls", &peer])
+            .arguments(["--data-dir", self.data().to_str().expect("readable")])
+            .output()
+            .assert_status(0);
+    }
+
+    pub(crate) fn pid(&self) -> i32 {
         let child = self.child.as_ref().expect("the member runs");
         i32::try_from(child.id()).expect("a pid")
     }
@@ -350,14 +470,18 @@ impl Member {
         }
         let peer = format!("http://{}", self.peer);
         let state = if self.is_new { "existing" } else { "new" };
-        let mut command = Command::new(etcd_path());
+        let path = etcd_path();
+        let words: Vec<&String> = self.enter.iter().chain([&path]).collect();
+        let mut command = Command::new(words[0]);
         command
+            .args(&words[1..])
             .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             // Debian for other machines than amd64 refuses to start without it.
             .env("ETCD_UNSUPPORTED_ARCH", std::env::consts::ARCH)
             .args(["--name", &self.name, "--log-level", "warn"])
             .arg("--data-dir")
-            .arg(self.folder.path().join("data"))
+            .arg(self.data())
             .args(["--listen-client-urls", &client])
             .args(["--advertise-client-urls", &client])
             .args(["--listen-peer-urls", &peer])
@@ -427,6 +551,22 @@ pub(crate) fn die_with_this_thread(command: &mut Command) {
 
 fn etcd_path() -> String {
     std::env::var(ETCD_VARIABLE).unwrap_or_else(|_| "etcd".to_owned())
+}
+
+/// Which version of etcd is tried: `3.4.23`.
+pub(crate) fn etcd_version() -> String {
+    let output = Command::new(etcd_path())
+        .arg("--version")
+        .env("ETCD_UNSUPPORTED_ARCH", std::env::consts::ARCH)
+        .output()
+        .expect("etcd is installed");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let version = text
+        .lines()
+        .find_map(|line| line.strip_prefix("etcd Version: "));
+    version
+        .unwrap_or_else(|| panic!("no version in {text:?}"))
+        .to_owned()
 }
 
 fn etcdctl_path() -> String {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
-use super::eventually::SOON;
+use super::eventually::{SOON, eventually};
 use super::leasehold::{Run, Running, binary};
 use super::processes::Process;
 
@@ -55,4 +55,20 @@ pub(crate) fn assert_all_dead(processes: &[Process]) {
     for process in processes {
         process.wait_dead(SOON);
     }
+}
+
+/// One of leasehold's own processes: leasehold (the front), lock-witness or lock-manager.
+#[track_caller]
+pub(crate) fn process_named(running: &Running, name: &str) -> Process {
+    eventually(format!("a process named {name}"), SOON, || {
+        let is_it = |process: &Process| {
+            let path = format!("/proc/{}/comm", process.pid);
+            fs::read_to_string(path).is_ok_and(|comm| comm.trim() == name)
+        };
+        running
+            .processes()
+            .into_iter()
+            .find(is_it)
+            .ok_or("none yet")
+    })
 }

@@ -33,3 +33,7 @@ pub(crate) mod together;
 pub(crate) mod anatomy;
 // An interactive shell.
 pub(crate) mod shell;
+// A fault, and the line that tells of it.
+pub(crate) mod fault;
+// Hosts on a network of their own.
+pub(crate) mod network;

@@ -21,6 +21,13 @@ pub(crate) enum Way {
     ToClient,
 }
 
+/// What is lost at a client's n-th step: what it says from then on, or what it is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lost {
+    Request,
+    Reply,
+}
+
 /// The proxy; it ends with its owner.
 pub(crate) struct Proxy {
     address: SocketAddr,
@@ -43,6 +50,12 @@ struct Connection {
 #[derive(Default)]
 struct State {
     delay: Duration,
+    /// Bytes a second in each direction of each connection; 0: as many as there are.
+    rate: u64,
+    /// How often clients have spoken: what one read(2) gives is a step.
+    steps: usize,
+    stops_at: Option<(usize, Lost)>,
+    refusals: usize,
     holds_to_server: bool,
     holds_to_client: bool,
     is_cut: bool,
@@ -119,12 +132,55 @@ impl Proxy {
         });
     }
 
+    /// A narrow line: so many bytes a second in each direction of each connection.
+    pub(crate) fn throttle(&self, bytes_per_second: u64) {
+        self.change(|state| state.rate = bytes_per_second);
+    }
+
+    /// How many connections were broken as soon as they were made.
+    pub(crate) fn refusals(&self) -> usize {
+        self.shared.lock().refusals
+    }
+
+    /// How often clients have spoken so far.
+    pub(crate) fn steps(&self) -> usize {
+        self.shared.lock().steps
+    }
+
+    /// The line goes dead when a client speaks for the n-th time from now on (the first is 1): before that arrives,
+    /// or before its reply does.
+    pub(crate) fn stop_at(&self, step: usize, lost: Lost) {
+        self.change(|state| state.stops_at = Some((state.steps + step, lost)));
+    }
+
+    /// Waits for that.
+    pub(crate) fn wait_until_stopped(&self, time: Duration) -> bool {
+        let deadline = Moment::now() + time;
+        let mut state = self.shared.lock();
+        loop {
+            if state.has_stopped() {
+                return true;
+            }
+            let left = deadline.since(Moment::now());
+            if left.is_zero() {
+                return false;
+            }
+            (state, _) = self
+                .shared
+                .changed
+                .wait_timeout(state, left)
+                .expect("nobody panics with it");
+        }
+    }
+
     /// All is well again. What was swallowed arrives now, as TCP would send it again.
     pub(crate) fn mend(&self) {
         self.change(|state| {
             state.holds_to_server = false;
             state.holds_to_client = false;
             state.is_cut = false;
+            state.rate = 0;
+            state.stops_at = None;
         });
     }
 
@@ -180,12 +236,22 @@ impl Drop for Proxy {
 }
 
 impl State {
-    fn holds(&self, number: usize, way: Way) -> bool {
+    fn holds(&self, number: usize, way: Way, step: usize) -> bool {
         let held = match way {
             Way::ToServer => self.holds_to_server,
             Way::ToClient => self.holds_to_client,
         };
-        held || number < self.forgotten
+        let stopped = match (self.stops_at, way) {
+            (None, _) => false,
+            (Some((at, Lost::Request)), Way::ToServer) => step >= at,
+            (Some((at, Lost::Reply)), Way::ToServer) => step > at,
+            (Some(_), Way::ToClient) => self.has_stopped(),
+        };
+        held || stopped || number < self.forgotten
+    }
+
+    fn has_stopped(&self) -> bool {
+        self.stops_at.is_some_and(|(at, _)| self.steps >= at)
     }
 
     fn next_number(&mut self) -> usize {
@@ -208,6 +274,7 @@ impl State {
             self.burst_started_at = Some(now);
         }
         self.client_spoke_at = Some(now);
+        self.steps += 1;
     }
 }
 
@@ -227,8 +294,12 @@ impl Shared {
     }
 
     fn connect(self: Arc<Self>, client: TcpStream) -> io::Result<()> {
-        if self.lock().is_cut {
-            return client.shutdown(Shutdown::Both);
+        {
+            let mut state = self.lock();
+            if state.is_cut {
+                state.refusals += 1;
+                return client.shutdown(Shutdown::Both);
+            }
         }
         let server = TcpStream::connect(self.server)?;
         client.set_nodelay(true)?;
@@ -263,19 +334,24 @@ impl Shared {
         loop {
             let count = from.read(&mut buffer).unwrap_or(0);
             let now = Moment::now();
-            if way == Way::ToServer && count > 0 {
-                self.lock().client_speaks(now);
-                self.changed.notify_all();
-            }
-            let (delay, is_deaf) = {
-                let state = self.lock();
-                (state.delay, state.is_deaf && way == Way::ToServer)
+            let (delay, step, is_deaf) = {
+                let mut state = self.lock();
+                if way == Way::ToServer && count > 0 {
+                    state.client_speaks(now);
+                }
+                let is_deaf = state.is_deaf && way == Way::ToServer;
+                (state.delay, state.steps, is_deaf)
             };
+            self.changed.notify_all();
             let is_early = way == Way::ToServer && now < connection.established_at;
             let connecting = if is_early { delay * 2 } else { Duration::ZERO };
             last_due_at = last_due_at.max(now + connecting + delay);
             if !is_deaf {
-                line.push(last_due_at, buffer[..count].to_vec());
+                line.push(Parcel {
+                    due_at: last_due_at,
+                    bytes: buffer[..count].to_vec(),
+                    step,
+                });
             }
             if count == 0 {
                 return;
@@ -285,13 +361,21 @@ impl Shared {
 
     fn deliver(&self, number: usize, way: Way, line: &Line, mut to: TcpStream) {
         loop {
-            let (due_at, bytes) = line.pop();
+            let Parcel {
+                due_at,
+                bytes,
+                step,
+            } = line.pop();
             thread::sleep(due_at.since(Moment::now()));
             let mut state = self.lock();
-            while state.holds(number, way) && !state.is_over && !state.is_cut {
+            while state.holds(number, way, step) && !state.is_over && !state.is_cut {
                 state = self.changed.wait(state).expect("nobody panics with it");
             }
+            let rate = state.rate;
             drop(state);
+            if let Some(nanos) = (bytes.len() as u64 * 1_000_000_000).checked_div(rate) {
+                thread::sleep(Duration::from_nanos(nanos));
+            }
             if bytes.is_empty() {
                 let _ = to.shutdown(Shutdown::Write);
                 return;
@@ -303,21 +387,29 @@ impl Shared {
     }
 }
 
-/// What is on its way in one direction of one connection; no bytes mean the end.
+/// What is on its way in one direction of one connection.
 #[derive(Default)]
 struct Line {
-    queue: Mutex<VecDeque<(Moment, Vec<u8>)>>,
+    queue: Mutex<VecDeque<Parcel>>,
     changed: Condvar,
 }
 
+/// What one read(2) gave; no bytes mean the end.
+struct Parcel {
+    due_at: Moment,
+    bytes: Vec<u8>,
+    /// How often clients had spoken by then, this time included.
+    step: usize,
+}
+
 impl Line {
-    fn push(&self, due_at: Moment, bytes: Vec<u8>) {
+    fn push(&self, parcel: Parcel) {
         let mut queue = self.queue.lock().expect("nobody panics with it");
-        queue.push_back((due_at, bytes));
+        queue.push_back(parcel);
         self.changed.notify_one();
     }
 
-    fn pop(&self) -> (Moment, Vec<u8>) {
+    fn pop(&self) -> Parcel {
         let mut queue = self.queue.lock().expect("nobody panics with it");
         loop {
             if let Some(next) = queue.pop_front() {

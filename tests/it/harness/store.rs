@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use etcd_client::{
-    Client, ConnectOptions, EventType, GetOptions, KeyValue, PutOptions, SortOrder, SortTarget,
-    Txn, TxnOp, WatchOptions,
+    Client, CompactionOptions, ConnectOptions, EventType, GetOptions, KeyValue,
+    LeaseKeepAliveStream, LeaseKeeper, PutOptions, SortOrder, SortTarget, Txn, TxnOp, WatchOptions,
 };
 use tokio::runtime::Runtime;
 
@@ -33,6 +33,45 @@ pub(crate) struct Stored {
     pub(crate) version: i64,
     /// 0 without a lease.
     pub(crate) lease: i64,
+}
+
+/// Renewals of a lease by hand.
+pub(crate) struct KeepAlive<'a> {
+    store: &'a Store,
+    keeper: LeaseKeeper,
+    replies: LeaseKeepAliveStream,
+}
+
+impl KeepAlive<'_> {
+    /// Sends one, and lets it be on its way.
+    pub(crate) fn send(&mut self) {
+        let sent = self.store.runtime.block_on(async {
+            self.keeper.keep_alive().await?;
+            // Sending is another task's: it has its turn now.
+            for _ in 0..200 {
+                tokio::task::yield_now().await;
+            }
+            Ok::<(), etcd_client::Error>(())
+        });
+        sent.expect("the stream stands");
+    }
+
+    /// The TTL in seconds and the raft term of the next answer; why there is none.
+    pub(crate) fn answer(&mut self, time: Duration) -> Result<(i64, u64), String> {
+        let answer = self
+            .store
+            .runtime
+            .block_on(async { tokio::time::timeout(time, self.replies.message()).await });
+        match answer {
+            Ok(Ok(Some(reply))) => {
+                let term = reply.header().map_or(0, |header| header.raft_term());
+                Ok((reply.ttl(), term))
+            }
+            Ok(Ok(None)) => Err("the stream ended".to_owned()),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => Err("no answer".to_owned()),
+        }
+    }
 }
 
 impl From<&KeyValue> for Stored {
@@ -90,10 +129,132 @@ impl Store {
         self.runtime.block_on(async {
             match tokio::time::timeout(Duration::from_secs(1), client.get("ready?", None)).await {
                 Ok(Ok(_)) => Ok(()),
+                // It asks who we are, so it is there.
+                Ok(Err(error)) if error.to_string().contains("user name is empty") => Ok(()),
                 Ok(Err(error)) => Err(error.to_string()),
                 Err(_) => Err("no answer within a second".to_owned()),
             }
         })
+    }
+
+    /// Whether the member leads, as it believes itself, and in which term.
+    pub(crate) fn leads(&self) -> Result<(bool, u64), String> {
+        let mut client = self.client.clone();
+        self.runtime.block_on(async {
+            match tokio::time::timeout(Duration::from_millis(500), client.status()).await {
+                Ok(Ok(status)) => {
+                    let own = status.header().map_or(0, |header| header.member_id());
+                    Ok((status.leader() == own, status.raft_term()))
+                }
+                Ok(Err(error)) => Err(error.to_string()),
+                Err(_) => Err("no answer".to_owned()),
+            }
+        })
+    }
+
+    /// The store's revision now.
+    pub(crate) fn revision(&self) -> i64 {
+        let response = self.read("get", |mut client| async move {
+            client.get("revision?", None).await
+        });
+        response.header().expect("every answer has one").revision()
+    }
+
+    /// Forgets everything before this revision.
+    pub(crate) fn compact(&self, revision: i64) {
+        let options = CompactionOptions::new().with_physical();
+        let mut client = self.client.clone();
+        self.answer("compact", async move {
+            client.compact(revision, Some(options)).await
+        });
+    }
+
+    /// Why what stood under a key at an old revision cannot be read; nothing where it can.
+    pub(crate) fn trouble_at(&self, key: &str, revision: i64) -> Option<String> {
+        let options = GetOptions::new().with_revision(revision);
+        let mut client = self.client.clone();
+        let answer = self.runtime.block_on(async {
+            tokio::time::timeout(ANSWER_TIME, client.get(key, Some(options))).await
+        });
+        answer
+            .expect("answered")
+            .err()
+            .map(|error| error.to_string())
+    }
+
+    /// Puts so many keys `PREFIX0`, `PREFIX1`, ..., a hundred at a time: more a transaction may not.
+    pub(crate) fn put_many(&self, prefix: &str, count: usize) {
+        let keys: Vec<usize> = (0..count).collect();
+        for some in keys.chunks(100) {
+            let puts: Vec<TxnOp> = some
+                .iter()
+                .map(|number| TxnOp::put(format!("{prefix}{number}"), "foreign", None))
+                .collect();
+            let mut client = self.client.clone();
+            self.answer(
+                "txn",
+                async move { client.txn(Txn::new().and_then(puts)).await },
+            );
+        }
+    }
+
+    /// Whether a transaction that only reads is answered.
+    pub(crate) fn answers_transactions(&self) -> bool {
+        let mut client = self.client.clone();
+        let read = Txn::new().and_then([TxnOp::get("transactions?", None)]);
+        let answer = self
+            .runtime
+            .block_on(async { tokio::time::timeout(ANSWER_TIME, client.txn(read)).await });
+        answer.expect("answered").is_ok()
+    }
+
+    /// Puts a key, if the store takes it; what it says where it does not.
+    pub(crate) fn try_put(&self, key: &str, value: Vec<u8>) -> Result<(), String> {
+        let mut client = self.client.clone();
+        let answer = self.runtime.block_on(async {
+            tokio::time::timeout(ANSWER_TIME, client.put(key, value, None)).await
+        });
+        match answer {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => Err("no answer".to_owned()),
+        }
+    }
+
+    /// The values that a key ever had, oldest first.
+    pub(crate) fn versions(&self, key: &str) -> Vec<Vec<u8>> {
+        let mut client = self.client.clone();
+        self.answer("watch", async move {
+            let last = client.get(key, None).await?;
+            let Some(last) = last.kvs().first().map(KeyValue::mod_revision) else {
+                return Ok(Vec::new());
+            };
+            let options = WatchOptions::new().with_start_revision(1);
+            let mut stream = client.watch(key, Some(options)).await?;
+            let mut versions = Vec::new();
+            while let Some(response) = stream.message().await? {
+                for kv in response.events().iter().filter_map(|event| event.kv()) {
+                    versions.push(kv.value().to_vec());
+                    if kv.mod_revision() >= last {
+                        return Ok(versions);
+                    }
+                }
+            }
+            panic!("the watch ended early: was the store compacted?");
+        })
+    }
+
+    /// A keepalive stream over which a request can be sent and not waited for.
+    pub(crate) fn keep_alive(&self, lease: i64) -> KeepAlive<'_> {
+        let mut client = self.client.clone();
+        let (keeper, replies) = self.answer("lease keepalive", async move {
+            client.lease_keep_alive(lease).await
+        });
+        KeepAlive {
+            store: self,
+            keeper,
+            replies,
+        }
     }
 
     /// The keys that begin with `prefix`, oldest first.
@@ -212,6 +373,17 @@ impl Store {
             "lease revoke",
             async move { client.lease_revoke(lease).await },
         );
+    }
+
+    /// Revokes a lease that may be gone already.
+    pub(crate) fn try_revoke(&self, lease: i64) {
+        let mut client = self.client.clone();
+        let revoked = self.runtime.block_on(async {
+            tokio::time::timeout(ANSWER_TIME, client.lease_revoke(lease)).await
+        });
+        if let Ok(Err(error)) = revoked {
+            assert!(error.to_string().contains("not found"), "{error}");
+        }
     }
 
     /// The lease's id and what the server says of its TTL in seconds: granted, and left (-1: gone).

@@ -32,9 +32,6 @@ use crate::simulation::store::Store;
 
 const SEQUENCES: u64 = 40;
 const REQUESTS: usize = 40;
-/// The shortest lease of an etcd with the default election timeout.
-const TTL_MIN: i64 = 2;
-
 /// A connection straight into a store.
 #[derive(Clone)]
 struct Direct(Arc<Mutex<Store>>);
@@ -60,7 +57,7 @@ impl Service<HttpRequest<Body>> for Direct {
                 Request::Get { keys, keys_only } => Ok(Answer::Got(store.list(&keys, keys_only))),
                 Request::Delete { keys } => Ok(store.delete(&keys)),
                 Request::Transact(transaction) => store.transact(&transaction),
-                Request::Grant { lease, ttl } => store.grant(lease, ttl.max(TTL_MIN)),
+                Request::Grant { lease, ttl } => store.grant(lease, ttl),
                 Request::Revoke { lease } => store.revoke(lease),
                 other => unreachable!("{other:?} is not replayed"),
             };
@@ -183,8 +180,10 @@ impl Drawn {
     }
 
     fn keys(&self, lease: LeaseId) -> Keys {
-        let name = "job".parse().expect("a name");
-        Keys::new(&Prefix::default(), &name, lease)
+        let names = ["job", "other"].map(|name| name.parse().expect("a name"));
+        // One of the three wants two locks.
+        let locks = if lease == self.leases[2] { 2 } else { 1 };
+        Keys::new(&Prefix::default(), names.iter().take(locks), lease)
     }
 
     /// The next request, for the store as it is.
@@ -194,9 +193,10 @@ impl Drawn {
         let keys = self.keys(lease);
         let end = Some("/leasehold/job0".to_owned());
         match self.random.below(12) {
-            0 | 1 => Step::Grant(lease.get(), self.random.between(0, 60) as i64),
+            // Longer than this test: what the time does is not compared here.
+            0 | 1 => Step::Grant(lease.get(), self.random.between(600, 900) as i64),
             2 => Step::Revoke(lease.get()),
-            3 => Step::Delete(keys.entry, None),
+            3 => Step::Delete(keys.locks[0].entry.clone(), None),
             4 => Step::Get("/leasehold/job/".to_owned(), end),
             5 if self.random.percent(30) => Step::Delete("/leasehold/job/".to_owned(), end),
             6..=8 => Step::Txn(self.own(&keys, lease, store)),
@@ -207,7 +207,7 @@ impl Drawn {
     /// One of the transactions that are shipped.
     fn own(&mut self, keys: &Keys, lease: LeaseId, store: &Store) -> Txn {
         let created = store
-            .one(keys.entry.as_bytes())
+            .one(keys.locks[0].entry.as_bytes())
             .map(|kv| kv.create_revision);
         let token = Token::new(created.unwrap_or(self.revision)).expect("positive");
         let marker = Marker {
@@ -222,9 +222,9 @@ impl Drawn {
             _ => Guard::Queue,
         };
         match self.random.below(6) {
-            0 => keys.ranges.read(),
-            1 => keys.ranges.remove_marker(&marker),
-            2 => keys.announce(token, lease, b"held".to_vec()),
+            0 => keys.read(),
+            1 => keys.locks[0].ranges.remove_marker(&marker),
+            2 => keys.announce(token, lease, b"held"),
             3 if self.random.percent(50) => keys.keep_out(lease),
             3 => keys.release(token, self.random.percent(50).then_some(lease)),
             _ => keys.enqueue(lease, b"queued", guard),
@@ -303,7 +303,9 @@ impl Real {
             let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
             format!("http://{}", listener.local_addr().expect("bound"))
         });
-        let child = Command::new("etcd")
+        // As in tests/it: another version of it.
+        let binary = std::env::var_os("LEASEHOLD_TEST_ETCD").unwrap_or_else(|| "etcd".into());
+        let child = Command::new(binary)
             .arg("--data-dir")
             .arg(folder.path())
             .args(["--listen-client-urls", &client])
