@@ -31,8 +31,8 @@ const SHAPES: [&str; 9] = [
     "orphans",
 ];
 
-/// As wide and as deep as is promised.
-const LARGE: [&str; 2] = ["wide:500", "deep:200"];
+/// Twice as wide as is promised, and as deep.
+const LARGE: [&str; 2] = ["wide:1000", "deep:200"];
 
 /// Root has a cgroup to kill by; whoever has none has to find everybody.
 const USERS: [User; 2] = [User::OneOfTheTests, User::Unprivileged];

@@ -11,8 +11,9 @@ use crate::harness::anatomy::{Own, assert_dead_within, is_root, name, set_uid_sh
 use crate::harness::etcd::Etcd;
 use crate::harness::eventually::{SOON, eventually, let_time_pass_until};
 use crate::harness::leasehold::{Run, Running, probe};
-use crate::harness::processes::describe;
+use crate::harness::processes::{Moment, describe};
 use crate::harness::shell::{installed, typed};
+use crate::harness::untested;
 
 /// The promise is 100 ms on a machine with time; tests share two cores with one another.
 const SOON_DEAD: Duration = Duration::from_secs(2);
@@ -485,21 +486,123 @@ fn a_fork_bomb_within_a_limit_of_processes_dies_in_time() {
         return;
     }
     // At the end of its time, and with the front.
-    let bomb = |options: &[&str]| -> Run {
+    let bomb = |options: &[&str], words: &[&str]| -> Run {
         etcd.run("job")
             .all_arguments(options)
-            .probe(["fork-bomb"])
+            .all_probe(words)
             .wrapped(["prlimit", "--nproc=300"])
             .unprivileged()
     };
-    bomb(&["--max-runtime", "1", "-k", "0.2"])
-        .output()
-        .assert_status(124)
-        .assert_nobody_left();
-    let running = bomb(&["--lock-delay", "0", "-q"]).spawn();
+    for words in [&["fork-bomb"][..], &["fork-bomb", "sessions"]] {
+        bomb(&["--max-runtime", "1", "-k", "0.2"], words)
+            .output()
+            .assert_status(124)
+            .assert_nobody_left();
+        let running = bomb(&["--lock-delay", "0", "-q"], words).spawn();
+        running.expect_stdout("ready");
+        let own = Own::of(&running);
+        let struck_at = Moment::now();
+        own.front.signal(Signal::SIGKILL);
+        // It goes when the tree is dead and the lock given back.
+        let took = own.manager.wait_dead(SOON).since(struck_at);
+        println!("{words:?}: {took:?}");
+        running.wait().assert_signal(9).assert_nobody_left();
+    }
+    etcd.store().assert_clean();
+}
+
+#[test]
+fn a_chain_of_forks_that_nobody_can_look_at_dies_in_time_whoever_kills_it() {
+    let etcd = Etcd::start();
+    for words in [&["fork-chain"][..], &["fork-chain", "sessions"]] {
+        for index in 0..3 {
+            let lock = format!("{}/{index}", words.len());
+            let running = etcd
+                .run(&lock)
+                .arguments(["-q", "--lock-delay", "0", "--ttl", "3"])
+                .all_probe(words)
+                .spawn();
+            running.expect_stdout("ready");
+            let own = Own::of(&running);
+            let struck_at = Moment::now();
+            [&own.front, &own.witness, &own.manager][index].signal(Signal::SIGKILL);
+            let output = running.wait();
+            output.assert_nobody_left();
+            println!("{words:?}, {index}: {:?}", Moment::now().since(struck_at));
+        }
+        etcd.run("job")
+            .arguments(["--max-runtime", "0.3", "-k", "0.1"])
+            .all_probe(words)
+            .output()
+            .assert_status(124)
+            .assert_nobody_left();
+    }
+}
+
+/// The kernel needs about 26 ms to take back a gigabyte.
+#[test]
+fn a_process_with_much_memory_dies_in_time() {
+    let etcd = Etcd::start();
+    let running = etcd
+        .run("job")
+        .arguments(["-q", "--lock-delay", "0"])
+        .probe(["memory", "512"])
+        .spawn();
     running.expect_stdout("ready");
-    Own::of(&running).front.signal(Signal::SIGKILL);
+    let tree = running.command_processes();
+    let struck_at = Moment::now();
+    running.signal(Signal::SIGKILL);
+    assert_dead_within(&tree, Duration::from_secs(1));
+    println!("512 MB: dead after {:?}", Moment::now().since(struck_at));
     running.wait().assert_signal(9).assert_nobody_left();
+    etcd.store().assert_clean();
+}
+
+/// Only the clock of the wall: the others go on.
+#[test]
+fn a_clock_that_is_set_a_day_forward_or_back_changes_nothing() {
+    let library = ["x86_64", "aarch64"]
+        .map(|machine| format!("/usr/lib/{machine}-linux-gnu/faketime/libfaketimeMT.so.1"))
+        .into_iter()
+        .find(|path| Path::new(path).exists());
+    let Some(library) = library else {
+        return untested::missing("faketime");
+    };
+    let etcd = Etcd::start();
+    let folder = tempfile::tempdir().expect("a folder");
+    let offset = folder.path().join("offset");
+    let set = |to: &str| fs::write(&offset, format!("{to}\n")).expect("ours");
+    set("+0");
+    let running = etcd
+        .run("job")
+        .arguments(["--ttl", "3", "--lock-delay", "0"])
+        .variable("LD_PRELOAD", &library)
+        .variable("FAKETIME_TIMESTAMP_FILE", offset.to_str().expect("text"))
+        .variable("FAKETIME_NO_CACHE", "1")
+        .variable("FAKETIME_DONT_FAKE_MONOTONIC", "1")
+        .shell("date +now:%Y; read again; date +then:%Y; cat")
+        .spawn();
+    let now = running.expect_stdout("now:");
+    let lease = etcd.store().entries("job")[0].lease;
+    for (step, until) in [("+400d", 4), ("-400d", 8)] {
+        set(step);
+        let_time_pass_until(running.started_at + Duration::from_secs(until));
+        assert_eq!(etcd.store().entries("job")[0].lease, lease, "{step}");
+    }
+    let mut running = running;
+    running.type_line("again");
+    let both = running.expect_stdout("then:");
+    // The clock did step.
+    let year = |what: &str, text: &str| {
+        let rest = text.split(what).nth(1).expect("printed");
+        rest.trim_start().get(..4).map(str::to_owned)
+    };
+    assert_ne!(year("now:", &now), year("then:", &both), "{both}");
+    running
+        .wait()
+        .assert_status(0)
+        .assert_silent()
+        .assert_nobody_left();
     etcd.store().assert_clean();
 }
 

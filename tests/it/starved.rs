@@ -1,14 +1,17 @@
-//! Managers that are late, and managers that are frozen: both let the deadline pass.
+//! Managers that are late, that are frozen, or that never come to an end: all let the deadline pass. And managers that
+//! crash.
 
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use crate::harness::anatomy::{Own, freeze};
+use crate::harness::anatomy::{Own, assert_dead_within, freeze};
 use crate::harness::etcd::Etcd;
 use crate::harness::eventually::SOON;
 use crate::harness::leasehold::Running;
+use crate::harness::untested;
 
 /// A tree that is hard to kill, under a lease that is short.
 fn tree(etcd: &Etcd, report: &Path) -> Running {
@@ -64,4 +67,76 @@ fn a_manager_that_stays_silent_is_killed_after_its_tree() {
     );
     running.wait().assert_status(79).assert_nobody_left();
     assert_eq!(loss(&report), "manager-frozen");
+}
+
+/// A panic of the release build is an abort(3), and so is this: no code of the manager's runs any more. A signal would
+/// not do, since the manager blocks those that it is sent.
+#[test]
+fn a_manager_that_crashes_takes_its_tree_along_and_the_front_says_so() {
+    let etcd = Etcd::start();
+    let folder = tempfile::tempdir().expect("a folder");
+    let report = folder.path().join("report");
+    let running = tree(&etcd, &report);
+    let tree = running.command_processes();
+    if !patch(Own::of(&running).manager.pid, NO_INSTRUCTION) {
+        return untested::not_allowed("nobody may change a process here, or not on this processor");
+    }
+    assert_dead_within(&tree, Duration::from_secs(1));
+    running.wait().assert_status(79).assert_nobody_left();
+    assert_eq!(loss(&report), "manager-died");
+}
+
+/// As a defect would: all the processor time that there is, and no answer.
+#[test]
+fn a_manager_in_an_endless_loop_is_killed_after_its_tree() {
+    let etcd = Etcd::start();
+    let folder = tempfile::tempdir().expect("a folder");
+    let report = folder.path().join("report");
+    let running = tree(&etcd, &report);
+    let tree = running.command_processes();
+    let own = Own::of(&running);
+    if !patch(own.manager.pid, JUMP_TO_ITSELF) {
+        return untested::not_allowed("nobody may change a process here, or not on this processor");
+    }
+    own.manager.wait_dead(SOON);
+    assert!(
+        tree.iter().all(|process| process.is_dead()),
+        "the tree first"
+    );
+    running.wait().assert_status(79).assert_nobody_left();
+    assert_eq!(loss(&report), "manager-frozen");
+}
+
+/// Of the x86-64: `jmp .` and `ud2`.
+const JUMP_TO_ITSELF: u16 = 0xfeeb;
+const NO_INSTRUCTION: u16 = 0x0b0f;
+
+/// Makes this instruction the next one of a process, as a debugger does: ptrace(2).
+#[cfg(target_arch = "x86_64")]
+fn patch(pid: i32, instruction: u16) -> bool {
+    let mut registers = std::mem::MaybeUninit::<libc::user_regs_struct>::uninit();
+    // SAFETY: the kernel writes one struct of registers, and the rest happens in the other process.
+    unsafe {
+        let nothing = std::ptr::null_mut::<libc::c_void>();
+        if libc::ptrace(libc::PTRACE_ATTACH, pid, nothing, nothing) != 0 {
+            return false;
+        }
+        let stopped = libc::waitpid(pid, std::ptr::null_mut(), libc::__WALL);
+        assert_eq!(stopped, pid);
+        let read = libc::ptrace(libc::PTRACE_GETREGS, pid, nothing, registers.as_mut_ptr());
+        assert_eq!(read, 0);
+        // A system call may be begun anew: two bytes before.
+        let at = (registers.assume_init().rip - 2) as *mut libc::c_void;
+        let word = libc::ptrace(libc::PTRACE_PEEKTEXT, pid, at, nothing);
+        let twice = i64::from(instruction) << 16 | i64::from(instruction);
+        let word = (word & !0xffff_ffff) | twice;
+        let written = libc::ptrace(libc::PTRACE_POKETEXT, pid, at, word);
+        assert_eq!(written, 0);
+        libc::ptrace(libc::PTRACE_DETACH, pid, nothing, nothing) == 0
+    }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn patch(_pid: i32, _instruction: u16) -> bool {
+    false
 }

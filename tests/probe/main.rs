@@ -21,7 +21,9 @@
 //! | `hang FOLDER` | mounts a file system there that never answers, until the process that is left is killed |
 //! | `greet` | greets whoever connects to the socket that systemd passes, once |
 //! | `notify TEXT` | sends TEXT to $NOTIFY_SOCKET, as a service of Type=notify does |
-//! | `fork-bomb` | forks until it is stopped |
+//! | `fork-bomb [sessions]` | forks until it is stopped; with `sessions` each process makes a session of its own |
+//! | `fork-chain [sessions]` | forks and ends, and so does its child, for ever |
+//! | `memory MEGABYTES` | writes to so much memory, prints `ready` and stays |
 //! | `odd SHAPE` | starts a tree of processes that hide: see `odd.rs` |
 //! | `proxy LISTEN SERVER MILLISECONDS` | a slow network in front of SERVER |
 //! | `unreachable LISTEN` | swallows whoever connects |
@@ -93,7 +95,11 @@ fn go(words: &[&str]) {
         ["hang", folder] => hang::mount(folder),
         ["greet"] => greet(),
         ["notify", text] => notify(text),
-        ["fork-bomb"] => tree::bomb(),
+        ["fork-bomb"] => tree::bomb(false),
+        ["fork-bomb", "sessions"] => tree::bomb(true),
+        ["fork-chain"] => tree::chain(false),
+        ["fork-chain", "sessions"] => tree::chain(true),
+        ["memory", megabytes] => memory(megabytes.parse().expect("a number")),
         ["state"] => state::print(),
         ["witness", file] => witness(file),
         ["census", cookie] => census(cookie),
@@ -174,6 +180,15 @@ fn die(signal: i32) {
     unsafe { libc::kill(libc::getpid(), signal) };
     // A signal to oneself that is not blocked arrives before kill returns: kill(2).
     panic!("signal {signal} does not kill");
+}
+
+fn memory(megabytes: usize) {
+    let pages = vec![1_u8; megabytes << 20];
+    say("ready");
+    loop {
+        nix::unistd::pause();
+        std::hint::black_box(&pages);
+    }
 }
 
 /// Everybody who holds the lock comes by here: two at the same time are one too many.

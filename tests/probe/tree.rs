@@ -56,19 +56,44 @@ pub(crate) fn stand(shape: &str) {
     }
 }
 
-/// Forks as fast as it can, and so does every child; says `ready` once no more can be made.
-pub(crate) fn bomb() -> ! {
+/// Forks as fast as it can, and so does every child; says `ready` once no more can be made. In sessions of their own
+/// each has its own share of the processor (sched(7), autogroup), as much as whoever kills them.
+pub(crate) fn bomb(sessions: bool) -> ! {
     let mut said = false;
     loop {
         // SAFETY: this program has one thread.
         match unsafe { fork() } {
             Ok(ForkResult::Parent { .. }) => {}
-            Ok(ForkResult::Child) => said = true,
+            Ok(ForkResult::Child) => {
+                said = true;
+                if sessions {
+                    setsid().expect("not a leader");
+                }
+            }
             Err(_) if said => {}
             Err(_) => {
                 said = true;
                 say("ready");
             }
+        }
+    }
+}
+
+/// Nobody lives long enough to be looked at: forks and ends, and so does the child. Says `ready` on its way, and goes
+/// on for a time that no test needs.
+pub(crate) fn chain(sessions: bool) {
+    for link in 0..10_000_000_u32 {
+        if link == 1000 {
+            say("ready");
+        }
+        // SAFETY: this program has one thread.
+        match unsafe { fork() } {
+            // SAFETY: ends the process without running anybody's exit handlers.
+            Ok(ForkResult::Parent { .. }) => unsafe { libc::_exit(0) },
+            Ok(ForkResult::Child) if sessions => {
+                let _ = setsid();
+            }
+            Ok(ForkResult::Child) | Err(_) => {}
         }
     }
 }
