@@ -27,6 +27,8 @@ mod transparency;
 mod queue;
 // Readers share, slots are counted.
 mod modes;
+// Which options go together.
+mod combinations;
 // Several locks, all or none.
 mod also;
 // Nobody runs without the lock.

@@ -50,10 +50,7 @@ async fn delete_keys(
     match released {
         Ok(response) => {
             if !response.succeeded() {
-                // One of several was taken from us; the others are still ours to give back.
-                for txn in session.keys.delete_each(session.lease) {
-                    cluster.transact(&txn, give_up_at).await?;
-                }
+                delete_each(cluster, session, give_up_at).await?;
             }
             session.set_stage(Stage::Emptied);
             Ok(())
@@ -81,7 +78,10 @@ async fn keep_out(
         kept_out = cluster.transact(&txn, give_up_at).await;
     }
     match kept_out {
-        Ok(_) => {
+        Ok(response) => {
+            if !response.succeeded() {
+                delete_each(cluster, session, give_up_at).await?;
+            }
             session.set_stage(Stage::Untouched);
             Ok(())
         }
@@ -90,6 +90,18 @@ async fn keep_out(
         }
         Err(failure) => Err(failure),
     }
+}
+
+/// One of several entries was taken from us; the others are still ours to give back.
+async fn delete_each(
+    cluster: &Cluster,
+    session: &Session,
+    give_up_at: Instant,
+) -> Result<(), Failure> {
+    for txn in session.keys.delete_each(session.lease) {
+        cluster.transact(&txn, give_up_at).await?;
+    }
+    Ok(())
 }
 
 fn is_without_lease<T>(result: &Result<T, Failure>) -> bool {
