@@ -36,7 +36,8 @@ fn a_start_is_delayed_by_a_second_at_most_whichever_member_is_in_trouble() {
         for troubled in 0..3 {
             let proxies = proxies(&etcd);
             make_trouble(&proxies[troubled]);
-            let output = run_through(&proxies, "job").shell("echo ran").output();
+            let run = run_through(&proxies, "job").ttl(TTL_S);
+            let output = run.shell("echo ran").output();
             assert_not_delayed(&output, &format!("of member {troubled} {trouble}"));
         }
     }
@@ -49,12 +50,12 @@ fn a_start_is_delayed_by_a_second_at_most_by_a_member_that_is_frozen_or_dead() {
     for troubled in 0..3 {
         etcd.members[troubled].pause();
         wait_for_the_others(&etcd, troubled);
-        let output = etcd.run("job").shell("echo ran").output();
+        let output = etcd.run("job").ttl(TTL_S).shell("echo ran").output();
         assert_not_delayed(&output, "frozen");
         etcd.members[troubled].resume();
         etcd.members[troubled].stop();
         wait_for_the_others(&etcd, troubled);
-        let output = etcd.run("job").shell("echo ran").output();
+        let output = etcd.run("job").ttl(TTL_S).shell("echo ran").output();
         assert_not_delayed(&output, "dead");
         etcd.members[troubled].restart();
     }
@@ -72,7 +73,7 @@ fn a_member_whose_host_is_gone_delays_no_start_and_costs_no_run() {
     for at in 0..3 {
         let mut endpoints: Vec<&str> = alive.iter().map(String::as_str).collect();
         endpoints.insert(at, gone);
-        let run = Run::new(&endpoints.join(",")).lock("job");
+        let run = Run::new(&endpoints.join(",")).lock("job").ttl(TTL_S);
         assert_not_delayed(&run.shell("echo ran").output(), "its host is gone");
     }
     // A second one is lost while the lock is held.
