@@ -68,6 +68,12 @@ pub fn require() -> io::Result<()> {
             "/proc is not mounted, or is that of another pid namespace: the command's processes could not be found and stopped",
         ));
     }
+    if !children_share_our_pids() {
+        return Err(io::Error::new(
+            io::ErrorKind::Unsupported,
+            "children would be born into another pid namespace than ours, whose /proc they would not have (unshare --pid without --fork)",
+        ));
+    }
     prctl::set_child_subreaper(true).map_err(|errno| {
         io::Error::new(
             io::ErrorKind::Unsupported,
@@ -96,6 +102,18 @@ pub fn in_a_container() -> bool {
 fn proc_is_ours() -> bool {
     std::fs::read_link("/proc/self")
         .is_ok_and(|own| own.as_os_str() == std::process::id().to_string().as_str())
+}
+
+/// Whether a fork stays in our pid namespace (pid_namespaces(7), pid_for_children, since Linux 4.12).
+fn children_share_our_pids() -> bool {
+    const CHILDREN: &str = "/proc/self/ns/pid_for_children";
+    let number = |path: &str| std::fs::metadata(path).map(|namespace| namespace.ino());
+    match (number("/proc/self/ns/pid"), number(CHILDREN)) {
+        (Ok(own), Ok(children)) => own == children,
+        // Nobody is in it yet, or this kernel does not tell.
+        (Ok(_), Err(_)) => std::fs::symlink_metadata(CHILDREN).is_err(),
+        _ => true,
+    }
 }
 
 #[cfg(test)]

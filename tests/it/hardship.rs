@@ -40,9 +40,34 @@ fn without_proc_a_run_is_refused_before_the_lock_is_taken() {
     // A pid namespace that still sees the outer one's /proc.
     assert_refused_untouched(
         &etcd,
-        run.wrapped(["unshare", "--pid", "--fork"]),
+        run.clone().wrapped(["unshare", "--pid", "--fork"]),
         "that of another pid namespace",
     );
+    // We see ours, but those that we fork are in another one.
+    assert_refused_untouched(
+        &etcd,
+        run.wrapped(["unshare", "--pid"]),
+        "unshare --pid without --fork",
+    );
+}
+
+#[test]
+fn where_descriptors_are_short_a_run_works_or_is_refused_before_the_lock_is_taken() {
+    let etcd = Etcd::start();
+    let limited = |limit: usize| {
+        let limit = format!("--nofile={limit}");
+        let run = etcd.run("job").shell("echo ran");
+        run.wrapped(["prlimit", &limit])
+    };
+    for limit in (8..32).step_by(2) {
+        assert_refused_untouched(&etcd, limited(limit), "oo many open files");
+    }
+    limited(48)
+        .output()
+        .assert_status(0)
+        .assert_stdout("ran\n")
+        .assert_nobody_left();
+    etcd.store().assert_clean();
 }
 
 #[test]

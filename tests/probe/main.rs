@@ -9,6 +9,8 @@
 //! | `own-group COMMAND...` | makes a process group of its own and goes on as another line of this table |
 //! | `die SIGNAL` | dies of the signal with this number |
 //! | `watch SIGNAL...` | prints `ready`, then a line for each of these; others have their usual effect |
+//! | `second-thread` | ends its first thread, prints `ready`, and then the signal TERM, which ends it |
+//! | `trace-me` | lets itself be traced by its parent, prints `ready` and sends itself a TERM, which stops it then |
 //! | `raw` | makes the terminal raw, ignores TERM, prints `raw` and stays until `q` is typed |
 //! | `state` | prints what it inherited: descriptors, masks, limits, ... |
 //! | `witness FILE` | appends a line to FILE; fails when another one does at the same time |
@@ -78,6 +80,13 @@ fn go(words: &[&str]) {
         ["signals"] => signals(),
         ["die", signal] => die(signal.parse().expect("a number")),
         ["watch", ref names @ ..] => terminal::watch(names),
+        ["second-thread"] => {
+            SigSet::from(Signal::SIGTERM)
+                .thread_block()
+                .expect("a valid mask");
+            odd::in_second_thread(|| terminal::watch_once("TERM"));
+        }
+        ["trace-me"] => terminal::trace_me(),
         ["raw"] => terminal::raw(),
         ["init", ref command @ ..] => lacking::neglectful_init(command),
         ["without", call, ref command @ ..] => lacking::without(call, command),
