@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::Path;
 
+use nix::sys::signal::Signal;
+
 use crate::harness::anatomy::{Own, is_root};
 use crate::harness::etcd::Etcd;
 use crate::harness::eventually::SOON;
