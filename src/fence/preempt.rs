@@ -145,13 +145,19 @@ fn cannot_be_stopped(error: &io::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lock::runner::RunnerLine;
+    use crate::process::preemption::Guards;
 
     const GRACE: Duration = Duration::from_secs(10);
 
     fn runner(token: i64, pid: i32) -> Runner {
         Runner {
             token: Token::new(token).expect("positive"),
-            guards: format!("{pid} 1 {pid} 1").parse().expect("guards"),
+            guards: Guards::named(&RunnerLine {
+                token: Token::new(token).expect("positive"),
+                front: (pid, 1),
+                manager: (pid, 1),
+            }),
         }
     }
 

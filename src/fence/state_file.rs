@@ -19,12 +19,10 @@ use nix::unistd::geteuid;
 
 use crate::config::inherited::shell_word;
 use crate::lock::ratchet::{LINE_BEGINNING, LINE_BYTES_MAX, Seen};
+use crate::lock::runner::{self, RunnerLine};
 use crate::lock::token::Token;
 use crate::process::preemption::{Guards, LockFile};
 use crate::ui::system_error;
-
-/// What FILE.lock begins with, once somebody has run; the runner follows.
-const LOCK_BEGINNING: &str = "leasehold-lock 1 ";
 
 /// FILE and what is beside it. Errors are sentences for the user.
 #[derive(Clone, Debug)]
@@ -122,7 +120,7 @@ impl StateFile {
                 .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
                 .open(&path)
                 .map_err(|error| self.trouble(&path, "cannot be locked", &error))?;
-            match is_ours(&file, LOCK_BEGINNING) {
+            match is_ours(&file, runner::LINE_BEGINNING) {
                 Ok(true) => {}
                 Ok(false) => return Err(foreign(&path)),
                 Err(error) => return Err(self.trouble(&path, "cannot be locked", &error)),
@@ -145,15 +143,16 @@ impl StateFile {
 
     /// Who runs, as the file of the lock says, and which file that is.
     pub fn runner(&self) -> Option<(Runner, LockFile)> {
-        let mut text = String::new();
+        let mut line = Vec::new();
         let file = File::open(self.lock_path()).ok()?;
         let lock = LockFile::from(&file.metadata().ok()?);
-        file.take(128).read_to_string(&mut text).ok()?;
-        let line = text.strip_suffix('\n')?.strip_prefix(LOCK_BEGINNING)?;
-        let (token, guards) = line.split_once(' ')?;
+        file.take(runner::LINE_BYTES_MAX as u64)
+            .read_to_end(&mut line)
+            .ok()?;
+        let line = RunnerLine::parse(&line)?;
         let runner = Runner {
-            token: token.parse().ok()?,
-            guards: guards.parse().ok()?,
+            token: line.token,
+            guards: Guards::named(&line),
         };
         Some((runner, lock))
     }
@@ -265,7 +264,7 @@ impl RunLock {
     /// Says who runs, for others who want to. Nothing depends on it but `--preempt`.
     pub fn sign(&self, runner: Runner) {
         let Runner { token, guards } = runner;
-        let line = format!("{LOCK_BEGINNING}{token} {guards}\n");
+        let line = guards.line(token).to_string();
         // A torn one is none: it ends with a newline, and is as long as it says.
         let _ = self.file.set_len(0);
         let _ = self.file.write_all_at(line.as_bytes(), 0);

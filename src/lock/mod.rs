@@ -19,6 +19,8 @@ pub mod token;
 pub mod sequencer;
 // What a resource that is a machine or a folder remembers of them.
 pub mod ratchet;
+// And who runs for it.
+pub mod runner;
 // What has to hold whatever is parsed here.
 #[cfg(test)]
 mod properties;

@@ -6,6 +6,7 @@ use crate::lock::entry::{Entry, LOCK_DELAY_MAX, Terms};
 use crate::lock::key::Prefix;
 use crate::lock::name::LockName;
 use crate::lock::ratchet::Seen;
+use crate::lock::runner::RunnerLine;
 use crate::lock::sequencer::Sequencer;
 use crate::lock::token::Token;
 
@@ -36,6 +37,15 @@ pub fn token(text: &str) {
 pub fn state_line(bytes: &[u8]) {
     if let Ok(seen) = Seen::parse(bytes) {
         assert_eq!(seen.to_line().as_bytes(), bytes);
+    }
+}
+
+/// The lock beside a state file may be anybody's, and names whom root signals. What is believed is exactly what we
+/// would have written.
+pub fn runner_line(bytes: &[u8]) {
+    if let Some(line) = RunnerLine::parse(bytes) {
+        assert_eq!(line.to_string().as_bytes(), bytes);
+        assert!(line.front.0 > 1 && line.manager.0 > 1);
     }
 }
 
@@ -83,6 +93,10 @@ mod tests {
         "leasehold-fence 1 cafe 34 395226d6\n",
         "leasehold-fence 1 - 9223372036854775807 00000000\n",
         "leasehold-fence 2 cafe 34 0 more\n",
+    ];
+    const RUNNERS: &[&str] = &[
+        "leasehold-lock 1 33 4711 123456 4713 123457\n",
+        "leasehold-lock 1 9223372036854775807 2 0 2147483647 18446744073709551615\n",
     ];
     const ENTRIES: &[&str] = &[
         r#"{"v":1,"limit":1,"host":"build7","user":"deploy","pid":4711,"program":"a","reason":"release","since":"2026-01-01T00:00:00Z","queue":"fifo","lock_delay_ms":2000}"#,
@@ -157,6 +171,11 @@ mod tests {
         #[test]
         fn state_files_that_are_nearly_right(bytes in nearly(STATES)) {
             state_line(&bytes);
+        }
+
+        #[test]
+        fn runners_that_are_nearly_right(bytes in nearly(RUNNERS)) {
+            runner_line(&bytes);
         }
 
         #[test]

@@ -8,13 +8,13 @@
 //! What is written in the file of the lock may be wrong, or written by somebody who wants another's process killed
 //! by root. So nobody is signalled who does not hold that very file open.
 
-use std::fmt;
 use std::fs::{self, Metadata};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
-use std::str::FromStr;
 
+use crate::lock::runner::RunnerLine;
+use crate::lock::token::Token;
 use crate::process::readiness::Readiness;
 use crate::process::signals::{REQUEST_KILL, REQUEST_STOP, Signals};
 use crate::process::tree::{self, Process};
@@ -63,42 +63,26 @@ pub struct Guards {
     manager: Identity,
 }
 
-impl fmt::Display for Guards {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { front, manager } = self;
-        write!(
-            f,
-            "{} {} {} {}",
-            front.pid, front.started, manager.pid, manager.started
-        )
-    }
-}
-
-impl FromStr for Guards {
-    type Err = ();
-
-    fn from_str(text: &str) -> Result<Self, ()> {
-        let numbers: Vec<u64> = text
-            .split(' ')
-            .map(str::parse)
-            .collect::<Result<_, _>>()
-            .map_err(|_| ())?;
-        let identity = |pid: u64, started| match i32::try_from(pid) {
-            // 0 and 1 are nobody's to signal.
-            Ok(pid) if pid > 1 => Ok(Identity { pid, started }),
-            _ => Err(()),
-        };
-        match numbers[..] {
-            [front, front_started, manager, manager_started] => Ok(Self {
-                front: identity(front, front_started)?,
-                manager: identity(manager, manager_started)?,
-            }),
-            _ => Err(()),
+impl Guards {
+    /// Those that a line names, with when they started.
+    pub fn named(line: &RunnerLine) -> Self {
+        let identity = |(pid, started)| Identity { pid, started };
+        Self {
+            front: identity(line.front),
+            manager: identity(line.manager),
         }
     }
-}
 
-impl Guards {
+    /// The line that names them.
+    pub const fn line(&self, token: Token) -> RunnerLine {
+        let Self { front, manager } = self;
+        RunnerLine {
+            token,
+            front: (front.pid, front.started),
+            manager: (manager.pid, manager.started),
+        }
+    }
+
     /// Those of the run whose manager this process is; none without /proc.
     pub fn own(front_pid: i32) -> Option<Self> {
         Some(Self {
@@ -260,20 +244,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn guards_are_read_as_they_are_written_and_nothing_else_is() {
+    fn guards_are_those_that_their_line_names() {
         let own = Guards::own(std::process::id() as i32).expect("/proc is there");
-        assert_eq!(own.to_string().parse(), Ok(own));
-        for text in [
-            "",
-            "1 2 3 4",
-            "2 2 0 4",
-            "2 2 3",
-            "2 2 3 4 5",
-            "2 x 3 4",
-            "-2 2 3 4",
-        ] {
-            assert_eq!(text.parse::<Guards>(), Err(()), "{text:?}");
-        }
+        let line = own.line(Token::new(33).expect("positive"));
+        assert_eq!(Guards::named(&line), own);
     }
 
     #[test]
