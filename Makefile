@@ -6,7 +6,7 @@ export CARGO_TARGET_DIR
 # What tests could not try (tests/it/harness/untested.rs).
 UNTESTED = $(CARGO_TARGET_DIR)/tmp/untested
 
-.PHONY: help setup build demo test lint chaos soak simulate mutants bench bench-processes install
+.PHONY: help setup build demo test lint chaos soak simulate mutants bench bench-cluster bench-processes install
 
 help: ## say what can be made
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST)
@@ -67,6 +67,12 @@ bench: ## the figures of the README
 	cargo build --release --locked
 	cargo build --release --locked --example probe
 	benches/run.sh "$(CARGO_TARGET_DIR)/release"
+
+bench-cluster: ## the figures of docs/etcd.md
+	scripts/setup.sh bench
+	cargo build --release --locked
+	cargo build --release --locked --example probe
+	benches/cluster.sh "$(CARGO_TARGET_DIR)/release"
 
 bench-processes: ## the figures of docs/processes.md (some minutes)
 	scripts/setup.sh bench

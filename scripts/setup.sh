@@ -34,6 +34,7 @@ fish        fish                test
 elvish      elvish              test
 less        less                test
 vim         vim                 test
+mandoc      mandoc              test
 strace      strace              test chaos
 faketime    faketime            test
 git         git                 test

@@ -3,9 +3,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
-use std::os::unix::fs::MetadataExt;
+use std::os::fd::AsFd;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
+use std::time::Duration;
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::{User, gethostname, getpid, getuid};
 
 use crate::clock;
@@ -15,6 +18,9 @@ use crate::config::inherited::{
 use crate::config::secret::Secret;
 use crate::outcome::Outcome;
 use crate::ui::prompt;
+
+/// How long a pipe is waited for that somebody else has to write into: as long as a cluster is, by default.
+const PIPE_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Reads variables, host, user and pid.
 pub fn inherited() -> Inherited {
@@ -94,7 +100,7 @@ pub fn resolved_silently<T>(
 
 fn read(path: &Path) -> FileState {
     use std::io::ErrorKind;
-    match content(path) {
+    match content(path, PIPE_PATIENCE) {
         Ok(state) => state,
         // A folder that is a file holds no other file.
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
@@ -104,15 +110,33 @@ fn read(path: &Path) -> FileState {
     }
 }
 
-fn content(path: &Path) -> std::io::Result<FileState> {
-    let file = std::fs::File::open(path)?;
+/// A pipe may have nobody at its other end, or somebody who writes nothing: neither may keep cron's job from ever
+/// ending. No thread reads it: processes are made later, while there is one thread.
+fn content(path: &Path, patience: Duration) -> std::io::Result<FileState> {
+    let mut file = std::fs::File::options()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK)
+        .open(path)?;
     let metadata = file.metadata()?;
     if metadata.is_dir() {
         return Ok(FileState::Folder);
     }
+    let give_up_at = clock::now() + patience;
     let mut bytes = Vec::new();
-    // One more than allowed tells too big from just fitting; /dev/zero ends here too.
-    file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
+    let mut chunk = [0; 4096];
+    // /dev/zero ends here too.
+    while bytes.len() as u64 <= FILE_BYTES_MAX {
+        if !is_readable_by(&file, give_up_at)? {
+            let late = format!("nothing came out of it within {patience:?}");
+            return Ok(FileState::Unreadable(late));
+        }
+        match file.read(&mut chunk) {
+            Ok(0) => break,
+            Ok(length) => bytes.extend_from_slice(&chunk[..length]),
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+    }
     if bytes.len() as u64 > FILE_BYTES_MAX {
         return Ok(FileState::TooBig);
     }
@@ -124,6 +148,14 @@ fn content(path: &Path) -> std::io::Result<FileState> {
         bytes: Secret::new(bytes),
         access,
     }))
+}
+
+/// Waits until a read gives something or the end. A pipe that nobody has opened to write gives neither (fifo(7)).
+fn is_readable_by(file: &std::fs::File, give_up_at: clock::Instant) -> std::io::Result<bool> {
+    let left = give_up_at.since(clock::now());
+    let mut fds = [PollFd::new(file.as_fd(), PollFlags::POLLIN)];
+    let left = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+    Ok(poll(&mut fds, left)? > 0)
 }
 
 #[cfg(test)]
@@ -148,6 +180,30 @@ mod tests {
             panic!("it can be read");
         };
         assert_eq!(nothing.access, None, "who may read a device says nothing");
+    }
+
+    #[test]
+    fn a_pipe_is_read_to_its_end_but_nobody_is_waited_for_for_ever() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let pipe = |name: &str| {
+            let pipe = folder.path().join(name);
+            let mode = nix::sys::stat::Mode::S_IRUSR | nix::sys::stat::Mode::S_IWUSR;
+            nix::unistd::mkfifo(&pipe, mode).expect("made");
+            pipe
+        };
+        let late = content(&pipe("nobodys"), Duration::from_millis(50)).expect("an answer");
+        assert_eq!(
+            late,
+            FileState::Unreadable("nothing came out of it within 50ms".to_owned())
+        );
+        let pipe = pipe("somebodys");
+        let path = pipe.clone();
+        let writer = std::thread::spawn(move || std::fs::write(path, "x"));
+        let FileState::Read(content) = read(&pipe) else {
+            panic!("it can be read");
+        };
+        writer.join().expect("it ends").expect("written");
+        assert_eq!((content.bytes.reveal(), content.access), (&b"x"[..], None));
     }
 
     #[test]

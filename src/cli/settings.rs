@@ -1,7 +1,10 @@
 //! The options that come from the table of settings (src/config/setting.rs), so that `--help` and the
 //! completions say what it says.
 
-use clap::builder::{PossibleValuesParser, ValueParser};
+use std::ffi::OsStr;
+
+use clap::builder::{PossibleValuesParser, StringValueParser, TypedValueParser, ValueParser};
+use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, ValueEnum, ValueHint};
 
 use crate::cli::{ConnectionArgs, OnLeftover, OnLoss, RunSettingArgs};
@@ -102,13 +105,42 @@ fn help(setting: &Setting) -> String {
 }
 
 /// The text is kept as it was typed: it is understood where all sources are, in [`crate::config`].
+#[derive(Clone)]
+struct AsTyped(Kind);
+
+impl TypedValueParser for AsTyped {
+    type Value = String;
+
+    fn parse_ref(
+        &self,
+        command: &Command,
+        arg: Option<&Arg>,
+        value: &OsStr,
+    ) -> Result<String, clap::Error> {
+        let Self(kind) = *self;
+        let text = StringValueParser::new().parse_ref(command, arg, value)?;
+        match (kind.check(&text), arg) {
+            (Ok(()), _) => Ok(text),
+            // clap's own refusals repeat the value.
+            (Err(why), Some(arg)) if kind.may_hold_a_password() => {
+                let why = format!("'{arg}' cannot be used: {why}\n");
+                Err(clap::Error::raw(ErrorKind::ValueValidation, why).with_cmd(command))
+            }
+            (Err(why), _) => {
+                let refusing = move |_: &str| Err::<String, String>(why.clone());
+                refusing.parse_ref(command, arg, value)
+            }
+        }
+    }
+}
+
 fn parser(kind: Kind) -> ValueParser {
     match kind {
         Kind::OnLeftover => return policies::<OnLeftover>(),
         Kind::OnLoss => return policies::<OnLoss>(),
         _ => {}
     }
-    ValueParser::new(move |text: &str| kind.check(text).map(|()| text.to_owned()))
+    ValueParser::new(AsTyped(kind))
 }
 
 fn policies<P: ValueEnum>() -> ValueParser {

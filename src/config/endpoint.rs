@@ -1,5 +1,6 @@
 //! Where a member of the cluster listens, as people write it.
 
+use core::net::Ipv6Addr;
 use std::fmt;
 
 /// One member's address, checked: `http://host:port` or `https://host:port`.
@@ -25,6 +26,10 @@ impl Endpoint {
     /// # Errors
     /// A sentence for the user.
     pub fn parse(text: &str, tls: bool) -> Result<Self, String> {
+        if text.contains('@') {
+            // Not repeated: it may be a password.
+            return Err("an endpoint cannot contain a user and password; use --user".to_owned());
+        }
         let wrong = |why: &str| {
             format!("the endpoint {text:?} cannot be used: {why}; write it as host:2379")
         };
@@ -37,26 +42,25 @@ impl Endpoint {
         if authority.contains(['/', '?', '#']) {
             return Err(wrong("an etcd endpoint has no path"));
         }
-        if authority.contains('@') {
-            // Not repeated: it may be a password.
-            return Err("an endpoint cannot contain a user and password; use --user".to_owned());
+        if authority.parse::<Ipv6Addr>().is_ok() {
+            return Err(wrong(
+                "an IPv6 address stands in brackets, as in [::1]:2379",
+            ));
         }
-        let printable = |c: char| c.is_ascii_graphic() && c != ',';
-        if authority.is_empty() || !authority.chars().all(printable) {
+        let port_at = match authority.rfind(']') {
+            Some(bracket) => bracket + 1,
+            None => authority.find(':').unwrap_or(authority.len()),
+        };
+        let (host, port) = authority.split_at(port_at);
+        if !is_host(host) {
             return Err(wrong("it is no host name or address"));
         }
-        // An IPv6 address stands in brackets and is full of colons.
-        let after_address = authority
-            .rsplit_once(']')
-            .map_or(authority, |(_, rest)| rest);
-        let authority = match after_address.split_once(':') {
-            None => format!("{authority}:{}", Self::DEFAULT_PORT),
-            Some((_, port)) if port.parse::<u16>().is_ok_and(|port| port > 0) => {
-                authority.to_owned()
-            }
-            Some(_) => return Err(wrong("its port is no number from 1 to 65535")),
+        let port = match port.strip_prefix(':') {
+            None if port.is_empty() => Self::DEFAULT_PORT,
+            Some(port) if is_port(port) => port,
+            _ => return Err(wrong("its port is no number from 1 to 65535")),
         };
-        Ok(Self(format!("{scheme}://{authority}")))
+        Ok(Self(format!("{scheme}://{host}:{port}")))
     }
 
     /// Reads a list with a comma between.
@@ -64,6 +68,10 @@ impl Endpoint {
     /// # Errors
     /// A sentence for the user.
     pub fn parse_list(text: &str, tls: bool) -> Result<Vec<Self>, String> {
+        // A password may have commas in it, too.
+        if text.contains('@') {
+            Self::parse(text, tls)?;
+        }
         let endpoints: Vec<Self> = text
             .split(',')
             .map(str::trim)
@@ -75,6 +83,19 @@ impl Endpoint {
         }
         Ok(endpoints)
     }
+}
+
+fn is_host(host: &str) -> bool {
+    if let Some(address) = host.strip_prefix('[') {
+        let address = address.strip_suffix(']');
+        return address.is_some_and(|address| address.parse::<Ipv6Addr>().is_ok());
+    }
+    let in_names = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
+    !host.is_empty() && host.chars().all(in_names)
+}
+
+fn is_port(port: &str) -> bool {
+    port.chars().all(|c| c.is_ascii_digit()) && port.parse::<u16>().is_ok_and(|port| port > 0)
 }
 
 impl fmt::Display for Endpoint {
@@ -131,10 +152,45 @@ mod tests {
             "a\u{1b}:1",
             "https://a/b",
             "https:///",
+            "::1",
+            "::1:2379",
+            "[::1",
+            "::1]:2379",
+            "[::1]x:2379",
+            "[]:2379",
+            "[etcd-1]:2379",
+            "[127.0.0.1]:2379",
+            "[fe80::1%eth0]:2379",
+            ":2379",
+            "{}:1",
+            "a;b",
+            "a|b:1",
+            "a%b:1",
+            "a:+1",
+            "a:",
         ];
         for text in texts {
             assert!(Endpoint::parse(text, false).is_err(), "{text:?}");
         }
+        let why = Endpoint::parse("::1", false).expect_err("ambiguous");
+        assert!(why.contains("[::1]:2379"), "{why}");
         assert!(Endpoint::parse_list(" , ", false).is_err());
+    }
+
+    #[test]
+    fn a_password_in_an_endpoint_is_not_repeated() {
+        for text in [
+            "http://u:s3cret@a:1",
+            "u:s3cret@a",
+            "http://u:s3cret/x@a:1",
+            "ftp://u:s3cret@a",
+            "b:1,http://u:s3cret,s3cret@a",
+        ] {
+            let why = Endpoint::parse_list(text, false).expect_err(text);
+            assert!(
+                why.contains("use --user") && !why.contains("s3cret"),
+                "{why}"
+            );
+        }
     }
 }

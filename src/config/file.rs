@@ -118,7 +118,15 @@ impl ConfigFile {
         // The parser bounds how deep tables and keys nest (80), so that a hostile file cannot use up the stack.
         // toml's own Display quotes the line, which may hold the password.
         let table = DeTable::parse(text).map_err(|error| {
-            reader.mistake(error.span().unwrap_or_default(), error.message());
+            let span = error.span().unwrap_or_default();
+            let key = text.get(span.clone()).unwrap_or_default();
+            match error.message() {
+                // Nothing else that the parser complains of is surely no secret.
+                "duplicate key" => {
+                    reader.mistake(span, &format!("duplicate key {}", shortened(key)))
+                }
+                why => reader.mistake(span, why),
+            }
             reader.in_order()
         })?;
         let mut file = Self {

@@ -64,6 +64,11 @@ impl Kind {
         }
     }
 
+    /// Whether people may have put a password into it, so that no refusal may repeat it.
+    pub const fn may_hold_a_password(self) -> bool {
+        matches!(self, Self::User | Self::Password | Self::Endpoints)
+    }
+
     /// Whether config.toml may write it as a number.
     pub const fn may_be_integer(self) -> bool {
         matches!(

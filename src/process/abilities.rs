@@ -1,8 +1,10 @@
 //! What this machine lets us do, and what still holds where it does not.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 
+use nix::fcntl::OFlag;
 use nix::sys::prctl;
 
 use crate::process::{cgroup, kill, tree};
@@ -45,12 +47,31 @@ pub fn abilities() -> Vec<String> {
     ]
 }
 
+/// How many descriptors the processes need beside those that they were given: the pipes and pidfds between them, the
+/// event loop, timers, and connections to a few members.
+const DESCRIPTORS: usize = 24;
+
 /// Makes this process a subreaper, and refuses where the promise could not be kept.
 pub fn require() -> io::Result<()> {
+    have_descriptors().map_err(|errno| {
+        io::Error::new(
+            io::ErrorKind::Unsupported,
+            format!(
+                "fewer than {DESCRIPTORS} more files can be opened ({}); raise ulimit -n",
+                errno.desc()
+            ),
+        )
+    })?;
     if !proc_is_ours() {
         return Err(io::Error::new(
             io::ErrorKind::Unsupported,
             "/proc is not mounted, or is that of another pid namespace: the command's processes could not be found and stopped",
+        ));
+    }
+    if !children_share_our_pids() {
+        return Err(io::Error::new(
+            io::ErrorKind::Unsupported,
+            "children would be born into another pid namespace than ours, whose /proc they would not have (unshare --pid without --fork)",
         ));
     }
     prctl::set_child_subreaper(true).map_err(|errno| {
@@ -59,6 +80,14 @@ pub fn require() -> io::Result<()> {
             format!("the kernel makes nobody a subreaper ({errno}): nobody could say when the command's processes are gone"),
         )
     })
+}
+
+/// Opens as many as are needed, and closes them: who runs out of them on the way has a lock already.
+fn have_descriptors() -> nix::Result<()> {
+    let (first, _other) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
+    let copies: nix::Result<Vec<OwnedFd>> =
+        (2..DESCRIPTORS).map(|_| nix::unistd::dup(&first)).collect();
+    copies.map(drop)
 }
 
 /// Whether this is another pid namespace than the machine's first: PID 1 may be anybody there, and its death ends
@@ -73,6 +102,18 @@ pub fn in_a_container() -> bool {
 fn proc_is_ours() -> bool {
     std::fs::read_link("/proc/self")
         .is_ok_and(|own| own.as_os_str() == std::process::id().to_string().as_str())
+}
+
+/// Whether a fork stays in our pid namespace (pid_namespaces(7), pid_for_children, since Linux 4.12).
+fn children_share_our_pids() -> bool {
+    const CHILDREN: &str = "/proc/self/ns/pid_for_children";
+    let number = |path: &str| std::fs::metadata(path).map(|namespace| namespace.ino());
+    match (number("/proc/self/ns/pid"), number(CHILDREN)) {
+        (Ok(own), Ok(children)) => own == children,
+        // Nobody is in it yet, or this kernel does not tell.
+        (Ok(_), Err(_)) => std::fs::symlink_metadata(CHILDREN).is_err(),
+        _ => true,
+    }
 }
 
 #[cfg(test)]

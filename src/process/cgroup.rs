@@ -4,7 +4,7 @@
 //! It only ever helps: where it cannot be had, or somebody moved out of it, the rounds of kill.rs do the work.
 
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -21,7 +21,7 @@ impl Leaf {
     pub fn make() -> Option<Self> {
         let parent = delegated()?;
         let path = parent.join(format!("leasehold-{}", std::process::id()));
-        fs::create_dir(&path).ok()?;
+        create_anew(&path).ok()?;
         let open = |name: &str| File::options().write(true).open(path.join(name)).ok();
         match (open("cgroup.kill"), open("cgroup.procs")) {
             (Some(kill), Some(procs)) => Some(Self { path, kill, procs }),
@@ -58,6 +58,18 @@ impl Leaf {
     /// Removes it; fails, harmlessly, while somebody is in it.
     pub fn remove(&self) {
         let _ = fs::remove_dir(&self.path);
+    }
+}
+
+/// A run whose processes were all killed at once leaves its folder, and its pid comes back one day. Somebody in it
+/// keeps it.
+fn create_anew(path: &Path) -> io::Result<()> {
+    match fs::create_dir(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            fs::remove_dir(path)?;
+            fs::create_dir(path)
+        }
+        made => made,
     }
 }
 

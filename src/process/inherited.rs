@@ -96,7 +96,11 @@ pub fn release_descriptors() -> io::Result<()> {
         .read(true)
         .write(true)
         .open("/dev/null")
-        .map_err(|error| io::Error::new(error.kind(), format!("/dev/null: {error}")))?;
+        .map_err(|error| match error.raw_os_error() {
+            // Not the file's fault.
+            Some(libc::EMFILE | libc::ENFILE) => error,
+            _ => io::Error::new(error.kind(), format!("/dev/null: {error}")),
+        })?;
     dup2_stdin(&null)?;
     dup2_stdout(&null)?;
     for fd in open_descriptors() {

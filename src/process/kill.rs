@@ -151,6 +151,7 @@ impl Spared {
     /// A child that has ended and was reaped: its pid is free, and may come to mean a process of the tree.
     pub fn forget(&mut self, pid: i32) {
         self.strangers.retain(|&stranger| stranger != pid);
+        self.helper.take_if(|helper| *helper == pid);
     }
 }
 
@@ -294,7 +295,7 @@ pub fn kill_all(
                 spared.forget(pid);
             }
         });
-        if left == Left::Nobody || only_strangers(&spared.strangers) {
+        if left == Left::Nobody || are_only(&spared.strangers, &children()) {
             return true;
         }
         if now() >= give_up_at {
@@ -305,9 +306,9 @@ pub fn kill_all(
     }
 }
 
-/// Whether the children that are left were there before the tree.
-fn only_strangers(strangers: &[i32]) -> bool {
-    !strangers.is_empty() && children().iter().all(|child| strangers.contains(child))
+/// Whether the children that are left were there before the tree. None in the list means that it could not be read.
+fn are_only(strangers: &[i32], children: &[i32]) -> bool {
+    !children.is_empty() && children.iter().all(|child| strangers.contains(child))
 }
 
 /// Waits until a child changes, or for `pause`.
@@ -345,10 +346,24 @@ mod tests {
     fn a_pid_that_was_reaped_is_spared_no_longer() {
         let mut spared = Spared {
             strangers: vec![7, 8, 9],
+            helper: Some(6),
             ..Spared::default()
         };
         spared.forget(8);
         spared.forget(10);
-        assert_eq!(spared.strangers, [7, 9]);
+        assert_eq!(
+            (&spared.strangers[..], spared.helper),
+            (&[7, 9][..], Some(6))
+        );
+        spared.forget(6);
+        assert_eq!(spared.helper, None);
+    }
+
+    #[test]
+    fn a_list_of_children_that_could_not_be_read_is_not_that_of_nobody() {
+        assert!(are_only(&[7, 8], &[8]));
+        assert!(!are_only(&[7, 8], &[8, 9]));
+        assert!(!are_only(&[7, 8], &[]));
+        assert!(!are_only(&[], &[]));
     }
 }

@@ -41,7 +41,13 @@ impl Terminal {
     /// somebody continues it.
     pub fn stop_like(&mut self, signal: i32, group: i32) {
         let before = tcgetpgrp(&self.tty).ok();
-        signals::stop_self(signal);
+        signals::stop_self(if signals::stops(signal) {
+            signal
+        } else {
+            // SIGSTOP; or any other, if the command lets itself be traced by its parent (ptrace(2), PTRACE_TRACEME):
+            // it is stopped before it gets it, and we would die of it.
+            libc::SIGSTOP
+        });
         // `fg` gave the terminal to our group. A command with a group of its own (a shell) had it before, so
         // it gets it back. Never any other group: started in the background, that would be our shell's, and
         // the job would stop at once (a trap in sudo's way of doing this).

@@ -38,6 +38,8 @@ pub struct Process {
     pub pid: i32,
     pub parent: i32,
     pub state: char,
+    /// How many of its threads are not gone. The state is that of the first one, which may have ended before the others.
+    pub threads: u32,
     /// When it started, in clock ticks since boot: tells two users of one pid apart.
     pub started: u64,
     pub comm: String,
@@ -67,7 +69,8 @@ impl Process {
             pid: pid.parse().ok()?,
             state: fields.next()?.chars().next()?,
             parent: fields.next()?.parse().ok()?,
-            started: fields.nth(22 - 5)?.parse().ok()?,
+            threads: fields.nth(20 - 5)?.parse().ok()?,
+            started: fields.nth(22 - 21)?.parse().ok()?,
             comm: String::from_utf8_lossy(line.get(open + 1..close)?).into_owned(),
         })
     }
@@ -77,9 +80,9 @@ impl Process {
         (self.pid, self.started)
     }
 
-    /// Dead, but not yet reaped.
+    /// Dead, but not yet reaped. While other threads live it is not, although the first one has ended (pthread_exit(3)).
     pub const fn is_dead(&self) -> bool {
-        matches!(self.state, 'Z' | 'X')
+        matches!(self.state, 'Z' | 'X') && self.threads <= 1
     }
 
     /// Stopped by a signal or a debugger.
@@ -268,6 +271,7 @@ mod tests {
             pid,
             parent,
             state: 'S',
+            threads: 1,
             started: 1,
             comm: "x".to_owned(),
         }
@@ -279,6 +283,7 @@ mod tests {
             let line = format!("42 ({comm}) S 7 {TAIL} 4711 8 9\n");
             let found = Process::parse(line.as_bytes()).expect(comm);
             assert_eq!((found.pid, found.parent, found.state), (42, 7, 'S'));
+            assert_eq!(found.threads, 1, "field 20");
             assert_eq!(found.started, 4711, "field 22");
             assert_eq!(found.comm, comm);
         }
@@ -290,6 +295,17 @@ mod tests {
         for length in 0..line.len() - 4 {
             assert_eq!(Process::parse(&line.as_bytes()[..length]), None, "{length}");
         }
+    }
+
+    #[test]
+    fn a_process_whose_first_thread_has_ended_lives_as_long_as_another_one_does() {
+        let of = |state, threads| Process {
+            state,
+            threads,
+            ..process(3, 2)
+        };
+        assert!(of('Z', 1).is_dead() && of('X', 0).is_dead());
+        assert!(!of('Z', 2).is_dead() && !of('S', 1).is_dead());
     }
 
     #[test]

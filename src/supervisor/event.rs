@@ -51,7 +51,12 @@ pub enum Event {
         ttl: Duration,
     },
     /// One attempt to renew, or to read the queue, failed; nothing is proved.
-    Failed(Trouble),
+    Failed {
+        /// When it was first asked.
+        asked_at: Instant,
+        /// Why it failed.
+        trouble: Trouble,
+    },
     /// Proof that what we had is no longer ours.
     Gone(Loss),
     /// Everything of ours is out of the store.

@@ -166,8 +166,8 @@ pub struct Supervisor {
     front: Front,
     /// Since when the service has not answered, and how that showed.
     unreachable: Option<(Instant, Trouble)>,
-    /// Whether the service has ever answered.
-    reached: bool,
+    /// When the service answered last, if it ever did.
+    reached_at: Option<Instant>,
     /// What the user was last told about the queue, and when.
     told: Option<(Queue, Instant)>,
     /// Whether somebody was ahead of us.
@@ -189,7 +189,7 @@ impl Supervisor {
             renewal: Renewal::default(),
             front: Front::Alive,
             unreachable: None,
-            reached: false,
+            reached_at: None,
             told: None,
             waited: false,
             history: History::default(),
@@ -223,7 +223,7 @@ impl Supervisor {
             Event::FrontGone | Event::WitnessGone | Event::StubGone => {
                 self.on_guard_gone(now, &event)
             }
-            Event::Renewed { .. } | Event::Failed(_) => {
+            Event::Renewed { .. } | Event::Failed { .. } => {
                 self.on_lease(now, event);
             }
             Event::Gone(loss) => self.on_gone(now, loss),

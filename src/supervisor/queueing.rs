@@ -81,7 +81,7 @@ impl Supervisor {
 
     /// `--wait` ran out: busy, unless nobody has ever answered, for then nothing is known about the lock.
     fn waited_long_enough(&self) -> Outcome {
-        if self.reached {
+        if self.reached_at.is_some() {
             return self.busy(self.told.as_ref().map(|(queue, _)| queue));
         }
         let detail = match &self.unreachable {
@@ -100,7 +100,7 @@ impl Supervisor {
 
     /// Gives back what there may be. Where nobody has ever answered there is nothing, and nobody to give it to.
     fn release_or_finish(&mut self, now: Instant, outcome: Outcome) {
-        if self.reached {
+        if self.reached_at.is_some() {
             self.release(now, After::Finish(outcome));
         } else {
             self.renewal.cease();
@@ -130,11 +130,11 @@ impl Supervisor {
                 self.on_not_enqueued(now, trouble);
             }
             (Event::Waiting(queue), Phase::Waiting) => {
-                self.reachable();
+                self.reachable(now);
                 self.tell(now, queue);
             }
             (Event::Admitted { read_revision }, Phase::Waiting) => {
-                self.reachable();
+                self.reachable(now);
                 self.history.admitted_at = Some(now);
                 self.phase = Phase::Preparing {
                     read_revision,
@@ -155,7 +155,7 @@ impl Supervisor {
     }
 
     fn on_enqueued(&mut self, now: Instant, place: Place, sent_at: Instant, ttl: Duration) {
-        self.reachable();
+        self.reachable(now);
         let enclosing = self.held_by_enclosing(place.cluster);
         self.history.place = Some(place);
         self.phase = Phase::Waiting;

@@ -61,7 +61,7 @@ impl Supervisor {
                 kind: TroubleKind::Unreachable,
                 detail,
             };
-            self.on_lease(now, Event::Failed(trouble));
+            self.on_failed(now, now, trouble);
         }
     }
 
@@ -111,7 +111,7 @@ impl Supervisor {
                 if self.unreachable.is_some() && self.has_tree() {
                     self.act(Action::Say(Message::RenewalRecovered));
                 }
-                self.reachable();
+                self.reachable(now);
                 // A validated renewal shows our key as we put it: nobody else can have held the lock.
                 self.lost = None;
                 // Never believe less than what was believed: answers may overtake one another.
@@ -120,12 +120,12 @@ impl Supervisor {
                 }
                 self.start_if_ready(now);
             }
-            Event::Failed(trouble) => self.on_failed(now, trouble),
+            Event::Failed { asked_at, trouble } => self.on_failed(now, asked_at, trouble),
             _ => {}
         }
     }
 
-    fn on_failed(&mut self, now: Instant, trouble: Trouble) {
+    fn on_failed(&mut self, now: Instant, asked_at: Instant, trouble: Trouble) {
         if let (Renewal::UnderWay { .. }, Some(lease)) = (&self.renewal, self.lease) {
             self.renewal = Renewal::Due(now + retry_pause(lease.ttl));
         }
@@ -140,13 +140,14 @@ impl Supervisor {
         if self.unreachable.is_none() && self.has_tree() {
             self.act(Action::Say(Message::RenewalFailing(trouble.clone())));
         }
-        // The first instant and the latest reason.
-        let since = self.unreachable.as_ref().map_or(now, |(since, _)| *since);
+        // The first instant and the latest reason. An answer to somebody else may have come since this was asked.
+        let asked_at = self.reached_at.map_or(asked_at, |at| at.max(asked_at));
+        let since = self.unreachable.as_ref().map_or(asked_at, |(at, _)| *at);
         self.unreachable = Some((since, trouble));
     }
 
-    pub(super) fn reachable(&mut self) {
-        self.reached = true;
+    pub(super) fn reachable(&mut self, now: Instant) {
+        self.reached_at = Some(now);
         self.unreachable = None;
     }
 }

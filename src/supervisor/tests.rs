@@ -110,6 +110,14 @@ impl World {
         actions
     }
 
+    /// A request fails that was sent so long ago.
+    fn failed(&mut self, after: Duration) -> Vec<Action> {
+        self.event(Event::Failed {
+            asked_at: self.now - after,
+            trouble: trouble(TroubleKind::Unreachable),
+        })
+    }
+
     fn check(&mut self, actions: &[Action]) {
         for action in actions {
             assert!(self.finished.is_none(), "{action:?} after the end");
@@ -330,12 +338,11 @@ fn a_service_that_refuses_or_stays_away_ends_the_attempt() {
 fn a_waiter_gives_up_once_the_service_was_unreachable_for_the_connect_timeout() {
     let mut world = World::new(plan());
     world.waiting();
-    world.event(Event::Failed(trouble(TroubleKind::Unreachable)));
-    world
-        .after(9 * SECOND)
-        .event(Event::Failed(trouble(TroubleKind::Unreachable)));
+    world.failed(SECOND);
+    world.after(8 * SECOND).failed(2 * SECOND);
     world.event(Event::Waiting(queue(2)));
-    world.event(Event::Failed(trouble(TroubleKind::Unreachable)));
+    // The renewal that fails now was asked for before that answer.
+    world.failed(5 * SECOND);
     world.after(9 * SECOND).event(Event::Tick);
     assert_eq!(
         world.supervisor.phase,
@@ -343,6 +350,22 @@ fn a_waiter_gives_up_once_the_service_was_unreachable_for_the_connect_timeout() 
         "one answer in between counts"
     );
     world.after(SECOND).event(Event::Tick);
+    assert_eq!(world.over_with().exit_status(), 69);
+}
+
+#[test]
+fn the_service_is_unreachable_since_the_request_that_it_did_not_answer() {
+    let mut world = World::new(plan());
+    world.waiting().after(7 * SECOND);
+    world.failed(2 * SECOND);
+    assert_eq!(
+        world.supervisor.next_deadline(),
+        Some(world.now + 8 * SECOND)
+    );
+    let mut impatient = plan();
+    impatient.connect_timeout = SECOND;
+    let mut world = World::new(impatient);
+    world.waiting().after(7 * SECOND).failed(2 * SECOND);
     assert_eq!(world.over_with().exit_status(), 69);
 }
 
@@ -376,7 +399,7 @@ fn the_lease_is_renewed_at_a_quarter_of_the_ttl_and_again_until_it_succeeds() {
     };
     assert_eq!(world.event(Event::Tick), [renew]);
     assert_eq!(world.event(Event::Tick), [], "one attempt at a time");
-    world.event(Event::Failed(trouble(TroubleKind::Unreachable)));
+    world.failed(SECOND);
     let again = world.after(SECOND).event(Event::Tick);
     assert!(matches!(again[..], [Action::Renew { .. }]), "{again:?}");
     let kill_at = world.now + TTL - margin(TTL);
@@ -752,8 +775,14 @@ fn every_event(now: Instant) -> Vec<Event> {
             sent_at: now,
             ttl: TTL,
         },
-        Event::Failed(trouble(TroubleKind::Unreachable)),
-        Event::Failed(trouble(TroubleKind::Denied)),
+        Event::Failed {
+            asked_at: now,
+            trouble: trouble(TroubleKind::Unreachable),
+        },
+        Event::Failed {
+            asked_at: now,
+            trouble: trouble(TroubleKind::Denied),
+        },
         Event::Gone(Loss::KeyDeleted),
         Event::Gone(Loss::LeaseGone),
         Event::Released,

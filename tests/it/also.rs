@@ -8,6 +8,7 @@ use tempfile::tempdir;
 
 use crate::harness::etcd::Etcd;
 use crate::harness::eventually::{SOON, eventually};
+use crate::harness::fault::Fault;
 use crate::harness::leasehold::{Run, Running, binary};
 use crate::harness::processes::Moment;
 use crate::harness::together::in_threads;
@@ -252,6 +253,64 @@ fn the_loss_of_any_one_of_them_is_a_loss_and_the_rest_is_given_back() {
         output.assert_nobody_left();
         next.wait_within(SOON).assert_status(0);
         store.assert_clean();
+    }
+}
+
+#[test]
+fn one_key_of_a_set_is_deleted() {
+    let mut fault = Fault::of("one key of a set of locks deleted");
+    let etcd = Etcd::start();
+    let store = etcd.store();
+    for (lost, kept) in [("a", "b"), ("b", "a")] {
+        let holder = etcd
+            .run("a")
+            .arguments(["--also", "b"])
+            .probe(["tree", "daemon"])
+            .spawn();
+        holder.expect_stdout("ready");
+        let tree = holder.command_processes();
+        assert!(tree.len() > 1, "{} processes", tree.len());
+        let successors = ["a", "b"].map(|name| {
+            let next = etcd.run(name).probe(["census", holder.cookie()]).spawn();
+            store.wait_for_entries(name, 2);
+            next
+        });
+        let key = store.entries(lost)[0].key.clone();
+        let lease = store.entries(kept)[0].lease;
+        let lost_at = Moment::now();
+        etcd.etcdctl(["del", &key])
+            .output()
+            .assert_status(0)
+            .assert_stdout("1\n");
+        fault.injected(format!(
+            "etcdctl del {key}, with a waiter for each of a and b"
+        ));
+        // Whoever sees the other lock released finds nobody of the tree, at that moment.
+        eventually("the other lock is released", SOON, || {
+            let entries = store.entries(kept);
+            match entries.iter().all(|entry| entry.lease != lease) {
+                true => Ok(()),
+                false => Err(format!("{entries:?}")),
+            }
+        });
+        let alive = tree.iter().filter(|process| !process.is_dead()).count();
+        assert_eq!(alive, 0, "{kept} is released, and the tree lives");
+        let output = holder.wait_within(SOON);
+        output
+            .assert_status(79)
+            .assert_stderr_has(["lock lost", "key was deleted"])
+            .assert_nobody_left();
+        Fault::ended_decently(&output);
+        for next in successors {
+            let next = next.wait_within(SOON);
+            next.assert_status(0).assert_stdout("0 alive\n");
+            Fault::ended_decently(&next);
+        }
+        store.assert_clean();
+        fault.seen(format!(
+            "79 {:?} later; both successors found nobody alive; nothing left",
+            output.ended_at.since(lost_at)
+        ));
     }
 }
 

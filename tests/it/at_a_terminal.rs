@@ -167,6 +167,22 @@ fn a_new_size_of_the_window_is_told_once() {
 }
 
 #[test]
+fn a_command_that_is_traced_by_its_parent_is_a_stopped_job_whatever_signal_it_gets() {
+    let etcd = Etcd::start();
+    let mut shell = Shell::bash(&etcd);
+    shell.enter(&typed(&etcd.run("job").probe(["trace-me"])));
+    shell.expect("ready\r\n");
+    shell.expect_stopped();
+    the_commands(&etcd)[0].signal(Signal::SIGKILL);
+    shell.enter("fg");
+    shell.expect_prompt();
+    shell.enter("echo status $?");
+    shell.expect("status 137\r\n");
+    shell.exit();
+    etcd.store().assert_clean();
+}
+
+#[test]
 fn without_a_shell_ctrl_z_does_nothing_since_nobody_could_continue() {
     let etcd = Etcd::start();
     let run = etcd

@@ -54,6 +54,26 @@ fn a_frozen_cgroup_is_dead_within_milliseconds_of_its_thaw_if_its_lease_ran_out(
     etcd.store().assert_clean();
 }
 
+#[test]
+fn a_cgroup_that_a_killed_run_of_the_same_pid_left_is_no_hindrance_and_is_gone_afterwards() {
+    let Some(cgroup) = Cgroup::make() else {
+        println!("no cgroup can be made: not tried");
+        return;
+    };
+    let etcd = Etcd::start();
+    let left = format!("mkdir {}/leasehold-$$ && exec \"$@\"", cgroup.path());
+    let run = etcd.run("job").shell("grep ^0:: /proc/self/cgroup");
+    let run = run.wrapped(["sh", "-c", &left, "sh"]);
+    let output = cgroup.holding(run).output();
+    output.assert_status(0).assert_nobody_left();
+    assert!(
+        output.stdout.contains("/leasehold-"),
+        "{}",
+        output.describe()
+    );
+    assert!(cgroup.children().is_empty(), "{:?}", cgroup.children());
+}
+
 /// A command that leaves a process of root's behind, which an unprivileged leasehold may not signal.
 fn with_a_set_uid_child(etcd: &Etcd, uid: u32, folder: &std::path::Path) -> Run {
     let child = set_uid_shell(folder);

@@ -1,8 +1,6 @@
 //! Several members: one in trouble never costs a run, and delays a start by a second at most. Endpoints of two
 //! clusters are refused.
 
-use std::net::{TcpListener, TcpStream};
-use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 use crate::harness::etcd::{Etcd, Options, free_port, own_address};
@@ -12,6 +10,7 @@ use crate::harness::leasehold::{Output, Run, Running};
 use crate::harness::processes::Moment;
 use crate::harness::proxy::{Proxy, Way};
 use crate::harness::store::Stored;
+use crate::harness::unreachable::Unreachable;
 
 const TTL_S: u32 = 5;
 const TTL: Duration = Duration::from_secs(TTL_S as u64);
@@ -37,7 +36,8 @@ fn a_start_is_delayed_by_a_second_at_most_whichever_member_is_in_trouble() {
         for troubled in 0..3 {
             let proxies = proxies(&etcd);
             make_trouble(&proxies[troubled]);
-            let output = run_through(&proxies, "job").shell("echo ran").output();
+            let run = run_through(&proxies, "job").ttl(TTL_S);
+            let output = run.shell("echo ran").output();
             assert_not_delayed(&output, &format!("of member {troubled} {trouble}"));
         }
     }
@@ -50,12 +50,12 @@ fn a_start_is_delayed_by_a_second_at_most_by_a_member_that_is_frozen_or_dead() {
     for troubled in 0..3 {
         etcd.members[troubled].pause();
         wait_for_the_others(&etcd, troubled);
-        let output = etcd.run("job").shell("echo ran").output();
+        let output = etcd.run("job").ttl(TTL_S).shell("echo ran").output();
         assert_not_delayed(&output, "frozen");
         etcd.members[troubled].resume();
         etcd.members[troubled].stop();
         wait_for_the_others(&etcd, troubled);
-        let output = etcd.run("job").shell("echo ran").output();
+        let output = etcd.run("job").ttl(TTL_S).shell("echo ran").output();
         assert_not_delayed(&output, "dead");
         etcd.members[troubled].restart();
     }
@@ -66,13 +66,14 @@ fn a_start_is_delayed_by_a_second_at_most_by_a_member_that_is_frozen_or_dead() {
 fn a_member_whose_host_is_gone_delays_no_start_and_costs_no_run() {
     let etcd = Etcd::start_three();
     // Nobody answers there, not even that nobody is there.
-    let gone = unreachable();
-    let gone = gone.address.as_str();
+    let gone = Unreachable::start(free_port());
+    let gone = gone.address.to_string();
+    let gone = gone.as_str();
     let alive = [etcd.members[1].endpoint(), etcd.members[2].endpoint()];
     for at in 0..3 {
         let mut endpoints: Vec<&str> = alive.iter().map(String::as_str).collect();
         endpoints.insert(at, gone);
-        let run = Run::new(&endpoints.join(",")).lock("job");
+        let run = Run::new(&endpoints.join(",")).lock("job").ttl(TTL_S);
         assert_not_delayed(&run.shell("echo ran").output(), "its host is gone");
     }
     // A second one is lost while the lock is held.
@@ -382,7 +383,8 @@ fn a_name_whose_first_addresses_are_dead_is_reached_at_the_next() {
     // Addresses of this test's own on which the same port is closed, or swallows everything.
     let own = own_address().to_string();
     let (network, _) = own.rsplit_once('.').expect("four numbers");
-    let _swallowing = unreachable_at(&format!("{network}.0:{}", alive.port()));
+    let dead = format!("{network}.0:{}", alive.port());
+    let _swallowing = Unreachable::start(dead.parse().expect("an address"));
     let folder = tempfile::tempdir().expect("a folder");
     let hosts = folder.path().join("hosts");
     for dead in [format!("{network}.0"), "127.0.0.2".to_owned()] {
@@ -443,35 +445,4 @@ fn wait_for_the_others(etcd: &Etcd, but: usize) {
             eventually("the others have a leader", SOON, || store.is_ready());
         }
     }
-}
-
-/// An address at which connections are swallowed, as a firewall does it, or the network before a host that is gone.
-struct Unreachable {
-    address: String,
-    _listener: TcpListener,
-    _waiting: Vec<TcpStream>,
-}
-
-fn unreachable() -> Unreachable {
-    unreachable_at(&free_port().to_string())
-}
-
-fn unreachable_at(address: &str) -> Unreachable {
-    let listener = TcpListener::bind(address).expect("ours");
-    let waiting = fill(&listener);
-    Unreachable {
-        address: address.to_owned(),
-        _listener: listener,
-        _waiting: waiting,
-    }
-}
-
-/// Connections that nobody accepts, until the kernel drops further ones without a word.
-fn fill(listener: &TcpListener) -> Vec<TcpStream> {
-    // SAFETY: listen(2) on an open socket changes nothing but the length of its queue.
-    let result = unsafe { libc::listen(listener.as_raw_fd(), 0) };
-    assert_eq!(result, 0);
-    let address = listener.local_addr().expect("bound");
-    let connect = || TcpStream::connect_timeout(&address, Duration::from_millis(300));
-    std::iter::from_fn(|| connect().ok()).take(8).collect()
 }

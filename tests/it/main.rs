@@ -81,6 +81,8 @@ mod starved;
 mod signals;
 // Machines that lack something, and limits that are reached.
 mod hardship;
+// Trees that grow while they are killed.
+mod crowds;
 // What everything else is for.
 mod invariant;
 // Only the holder writes in etcd.

@@ -6,13 +6,13 @@ use nix::sys::signal::Signal;
 
 use crate::harness::anatomy::{Own, assert_dead_within, children};
 use crate::harness::etcd::Etcd;
-use crate::harness::leasehold::{Run, Running};
+use crate::harness::leasehold::{Run, Running, probe};
 use crate::harness::processes::Process;
 
 /// The promise is 100 ms on a machine with time; tests share two cores with one another.
 const SOON_DEAD: Duration = Duration::from_secs(2);
 
-const SHAPES: [&str; 7] = [
+const SHAPES: [&str; 8] = [
     "nested-subreaper",
     "clone-parent",
     "no-exit-signal",
@@ -20,6 +20,7 @@ const SHAPES: [&str; 7] = [
     "traced",
     "pid-namespace",
     "no-environment",
+    "no-first-thread",
 ];
 
 /// Everybody below the manager: some of them are not to be found by their environment.
@@ -103,6 +104,22 @@ fn at_the_end_of_its_time() {
         for run in [run.clone(), run.unprivileged()] {
             run.output().assert_status(124).assert_nobody_left();
         }
+    }
+    etcd.store().assert_clean();
+}
+
+#[test]
+fn whose_first_thread_has_ended_is_asked_before_it_is_killed() {
+    let etcd = Etcd::start();
+    let run = etcd.run("job").arguments(["--max-runtime", "0.5"]);
+    // The command itself, and one that it has started.
+    let itself = run.clone().probe(["second-thread"]);
+    let below = run.shell(&format!("{} second-thread; exit", probe()));
+    for run in [itself, below] {
+        run.output()
+            .assert_status(124)
+            .assert_stdout("ready\nsignal SIGTERM\n")
+            .assert_nobody_left();
     }
     etcd.store().assert_clean();
 }

@@ -9,6 +9,8 @@
 //! | `own-group COMMAND...` | makes a process group of its own and goes on as another line of this table |
 //! | `die SIGNAL` | dies of the signal with this number |
 //! | `watch SIGNAL...` | prints `ready`, then a line for each of these; others have their usual effect |
+//! | `second-thread` | ends its first thread, prints `ready`, and then the signal TERM, which ends it |
+//! | `trace-me` | lets itself be traced by its parent, prints `ready` and sends itself a TERM, which stops it then |
 //! | `raw` | makes the terminal raw, ignores TERM, prints `raw` and stays until `q` is typed |
 //! | `state` | prints what it inherited: descriptors, masks, limits, ... |
 //! | `witness FILE` | appends a line to FILE; fails when another one does at the same time |
@@ -24,6 +26,7 @@
 //! | `memory MEGABYTES` | writes to so much memory, prints `ready` and stays |
 //! | `odd SHAPE` | starts a tree of processes that hide: see `odd.rs` |
 //! | `proxy LISTEN SERVER MILLISECONDS` | a slow network in front of SERVER |
+//! | `unreachable LISTEN` | swallows whoever connects |
 #![expect(
     clippy::disallowed_methods,
     clippy::print_stdout,
@@ -43,6 +46,9 @@ mod proxy;
 mod state;
 mod terminal;
 mod tree;
+#[path = "../it/harness/unreachable.rs"]
+#[expect(dead_code, reason = "made for the tests, partly used here")]
+mod unreachable;
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -76,6 +82,13 @@ fn go(words: &[&str]) {
         ["signals"] => signals(),
         ["die", signal] => die(signal.parse().expect("a number")),
         ["watch", ref names @ ..] => terminal::watch(names),
+        ["second-thread"] => {
+            SigSet::from(Signal::SIGTERM)
+                .thread_block()
+                .expect("a valid mask");
+            odd::in_second_thread(|| terminal::watch_once("TERM"));
+        }
+        ["trace-me"] => terminal::trace_me(),
         ["raw"] => terminal::raw(),
         ["init", ref command @ ..] => lacking::neglectful_init(command),
         ["without", call, ref command @ ..] => lacking::without(call, command),
@@ -93,6 +106,7 @@ fn go(words: &[&str]) {
         ["tree", shape] => tree::stand(shape),
         ["odd", shape] => odd::stand(shape),
         ["proxy", listen, server, milliseconds] => slow_proxy(listen, server, milliseconds),
+        ["unreachable", listen] => unreachable(listen),
         _ => panic!("see the table in tests/probe/main.rs; got {words:?}"),
     }
 }
@@ -197,6 +211,15 @@ fn witness(file: &str) {
     log.write_all(line.as_bytes())
         .expect("the file can be written");
     fs::remove_file(&inside).expect("we made it");
+}
+
+fn unreachable(listen: &str) {
+    let address = listen.parse().expect("an address");
+    let _unreachable = unreachable::Unreachable::start(address);
+    say("ready");
+    loop {
+        thread::park();
+    }
 }
 
 fn notify(text: &str) {

@@ -2,7 +2,8 @@
 //! `ready` is printed; then everybody stays for ever.
 //!
 //! Shapes: `nested-subreaper`, `clone-parent` (the new process is its maker's sibling), `no-exit-signal` (a plain waitpid
-//! does not see it), `vfork` (the maker sleeps until the child is gone), `traced`, `pid-namespace`, `no-environment`.
+//! does not see it), `vfork` (the maker sleeps until the child is gone), `traced`, `pid-namespace`, `no-environment`,
+//! `no-first-thread`.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -71,6 +72,7 @@ pub(crate) fn stand(shape: &str) -> ! {
             });
             stay();
         }),
+        "no-first-thread" => child(|| in_second_thread(&mut stay)),
         _ => panic!("see the shapes in tests/probe/odd.rs; got {shape}"),
     }
     File::from(read)
@@ -101,4 +103,25 @@ fn cloned(flags: i32, mut life: impl FnMut()) {
         // SAFETY: as above.
         unsafe { libc::_exit(0) };
     }
+}
+
+/// Goes on in a second thread when the first one has ended, so that it looks like a zombie.
+pub(crate) fn in_second_thread(mut life: impl FnMut() + Send) -> ! {
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let looks_dead = || {
+                let status = std::fs::read_to_string("/proc/self/status").expect("ours");
+                status.contains("State:\tZ")
+            };
+            while !looks_dead() {
+                std::thread::yield_now();
+            }
+            life();
+            // SAFETY: ends the process without running anybody's exit handlers.
+            unsafe { libc::_exit(0) };
+        });
+        // SAFETY: ends this thread only; nothing of its stack goes away before the process does.
+        unsafe { libc::syscall(libc::SYS_exit, 0) };
+    });
+    unreachable!("this thread has ended")
 }

@@ -2,7 +2,7 @@
 
 use std::io::{self, Read};
 
-use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signal::{SigSet, Signal, raise};
 use nix::sys::termios::{SetArg, cfmakeraw, tcgetattr, tcsetattr};
 
 use super::{ignore, say};
@@ -20,6 +20,23 @@ pub(crate) fn watch(names: &[&str]) {
         let signal = set.wait().expect("a valid mask");
         say(&format!("signal {}", signal.as_str()));
     }
+}
+
+/// Reads one signal.
+pub(crate) fn watch_once(name: &str) {
+    let signal: Signal = format!("SIG{name}").parse().expect("a signal");
+    let set = SigSet::from(signal);
+    say("ready");
+    say(&format!("signal {}", set.wait().expect("valid").as_str()));
+}
+
+/// As a program that does not want to be debugged: whatever signal it gets stops it, and its parent is told.
+pub(crate) fn trace_me() {
+    // SAFETY: PTRACE_TRACEME takes no argument.
+    let result = unsafe { libc::ptrace(libc::PTRACE_TRACEME) };
+    assert_eq!(result, 0, "nobody traces us");
+    say("ready");
+    let _ = raise(Signal::SIGTERM);
 }
 
 /// As an editor: without line editing, echo and keys of job control.

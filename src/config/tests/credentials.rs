@@ -204,6 +204,19 @@ fn no_sentence_and_no_debug_output_contains_a_secret() {
     );
     let cli = Cli::try_parse_from(["leasehold", "run", "--user", "u:s3cret", "job", "cmd"]);
     assert!(!format!("{cli:?}").contains(secret));
+    for words in [
+        ["--user", ":s3cret"],
+        ["--endpoints", "http://u:s3cret@a"],
+        ["--endpoints", "http://u:s3cret/@a"],
+        ["--endpoints", "a,u:s3cret,s3cret@a"],
+    ] {
+        let words = ["leasehold", "run"]
+            .iter()
+            .chain(&words)
+            .chain(&["job", "cmd"]);
+        let why = Cli::try_parse_from(words).expect_err("refused").to_string();
+        assert!(why.contains("--") && !why.contains(secret), "{why}");
+    }
     for text in [
         "password = s3cret",
         "password = \"s3cret",

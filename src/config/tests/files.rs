@@ -129,7 +129,7 @@ fn a_wrong_type_or_value_is_refused_with_file_line_key_and_reason() {
         ("[lock.\"a b\"]", "cannot contain ' '"),
         ("[lock.\"*\"]", "at the top"),
         ("[lock.\"a*\"]", "cannot contain '*'"),
-        ("ttl = 3\nttl = 4", ":2: duplicate key"),
+        ("ttl = 3\nttl = 4", ":2: duplicate key ttl"),
         ("ttl 3", ":1: "),
     ];
     for (text, part) in cases {

@@ -14,6 +14,10 @@ use crate::process::notes::Notes;
 use crate::process::signals::Signals;
 use crate::process::{Common, Fork, fork, inherited, leave, stub, tree};
 
+/// Descriptors that M opens later: pidfds, tokio's and the timers' of the event loop, what it waits for, a socket for
+/// each of some members, a file to read or two.
+const DESCRIPTORS: usize = 20;
+
 /// Becomes the manager, after forking the stub. The witness is given by its pid and a pipe that ends with it.
 pub fn split(common: Common, front: Link, witness: (i32, OwnedFd)) -> Manager {
     match make(common, &front, &witness.1) {
@@ -55,13 +59,23 @@ fn make(common: Common, front: &Link, witness: &OwnedFd) -> io::Result<Parts> {
         leaf.remove();
     }
     inherited::release_descriptors()?;
+    let signals = Signals::all()?;
+    require_descriptors(&signals)?;
     Ok(Parts {
         common,
         command,
         go: go_write.into(),
         failure: failure_read.into(),
-        signals: Signals::all()?,
+        signals,
     })
+}
+
+/// Refuses now what would fail in the middle of a run.
+fn require_descriptors(any: &impl AsFd) -> io::Result<()> {
+    (0..DESCRIPTORS)
+        .map(|_| any.as_fd().try_clone_to_owned())
+        .collect::<io::Result<Vec<_>>>()
+        .map(drop)
 }
 
 /// The stub must not hold the sockets: their end is how the others learn that M is dead. It has only borrowed

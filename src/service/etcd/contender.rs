@@ -340,11 +340,13 @@ impl Contender {
     async fn read(&self) -> Vec<Reading> {
         let txn = self.session.keys.read();
         loop {
-            let give_up_at = clock::now() + READING_PATIENCE;
+            let asked_at = clock::now();
+            let give_up_at = asked_at + READING_PATIENCE;
             match self.cluster.transact(&txn, give_up_at).await {
                 Ok(response) => return self.readings_of(&response),
                 Err(failure) => {
-                    self.report(Event::Failed(failure.into()));
+                    let trouble = failure.into();
+                    self.report(Event::Failed { asked_at, trouble });
                     reached(clock::now() + TROUBLE_PAUSE).await;
                 }
             }
@@ -368,10 +370,12 @@ impl Contender {
     }
 
     async fn remove_vanished(&self, ranges: &Ranges, markers: &[Marker]) {
-        let give_up_at = clock::now() + READING_PATIENCE;
+        let asked_at = clock::now();
+        let give_up_at = asked_at + READING_PATIENCE;
         let removed = vanished::remove(&self.cluster, ranges, markers, give_up_at).await;
         if let Err(failure) = removed {
-            self.report(Event::Failed(failure.into()));
+            let trouble = failure.into();
+            self.report(Event::Failed { asked_at, trouble });
             reached(clock::now() + TROUBLE_PAUSE).await;
         }
     }

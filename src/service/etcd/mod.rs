@@ -250,13 +250,14 @@ impl Etcd {
     /// Renews the lease and validates it, once. Answered by `Renewed`, `Failed` or `Gone`.
     pub fn renew(&mut self, give_up_at: Instant) {
         let Some(session) = self.session.clone() else {
-            return self.report(Event::Failed(nothing_placed()));
+            return self.report(nothing_placed());
         };
         let Stage::Placed(token) = session.stage() else {
-            return self.report(Event::Failed(nothing_placed()));
+            return self.report(nothing_placed());
         };
         let cluster = Arc::clone(&self.cluster);
         let events = self.events.clone();
+        let asked_at = clock::now();
         self.renewing = Some(Task::spawn(async move {
             let event = match session.renew(&cluster, token, give_up_at).await {
                 Ok(granted) => Event::Renewed {
@@ -265,7 +266,10 @@ impl Etcd {
                 },
                 Err(NotRenewed::Gone(_)) if !session.is_first_loss() => return,
                 Err(NotRenewed::Gone(loss)) => Event::Gone(loss),
-                Err(NotRenewed::Failed(failure)) => Event::Failed(failure.into()),
+                Err(NotRenewed::Failed(failure)) => Event::Failed {
+                    asked_at,
+                    trouble: failure.into(),
+                },
             };
             let _ = events.send(event);
         }));
@@ -343,10 +347,13 @@ impl Etcd {
     }
 }
 
-fn nothing_placed() -> Trouble {
-    Trouble {
-        kind: TroubleKind::Refused,
-        detail: "there is no lease to renew".to_owned(),
+fn nothing_placed() -> Event {
+    Event::Failed {
+        asked_at: clock::now(),
+        trouble: Trouble {
+            kind: TroubleKind::Refused,
+            detail: "there is no lease to renew".to_owned(),
+        },
     }
 }
 

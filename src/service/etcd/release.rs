@@ -4,9 +4,10 @@
 //!   of the lease, to which nothing is attached any more, can go out after that without anybody waiting.
 //! - Requests that make the place may be outstanding (see `outstanding`): they were given up, or another member has
 //!   answered before, and they are carried out after the release, seconds later on a busy cluster. Nobody would renew
-//!   what they make, but successors would wait for it. So the lease is not revoked then but left to its TTL, where
-//!   necessary after it was taken: a grant that comes late finds it taken. A sign hangs on it that keeps out an
-//!   entry that comes late. Nobody waits for either. A request that lands even later, out of the buffers of a
+//!   what they make, but successors would wait for it. So the lease is not revoked then but left to its TTL: a
+//!   grant that comes late finds it taken. A sign hangs on it that keeps out an entry that comes late. Where the lease is
+//!   not there, the sign hangs on another one: on a lease that was made anew, what comes late would find its place
+//!   until the sign is put. Nobody waits for either. A request that lands even later, out of the buffers of a
 //!   member that was frozen for longer than the TTL, leaves what is gone after another TTL.
 //! - Where our token is not known and nothing is outstanding, the revocation removes whatever there is.
 //! - That serves too where etcd has no space: etcd 3.4 then refuses every transaction, but neither revocations nor
@@ -66,16 +67,17 @@ async fn keep_out(
     session: &Session,
     give_up_at: Instant,
 ) -> Result<(), Failure> {
-    let txn = session.keys.keep_out(session.lease);
+    let txn = session.keys.keep_out(session.lease, session.lease);
     let mut kept_out = cluster.transact(&txn, give_up_at).await;
     if is_without_lease(&kept_out) {
-        // Not there yet, or not any more. Refused or not, what counts is the sign.
-        if let Err(failure) = session.grant(cluster, give_up_at).await
-            && failure.may_pass()
-        {
-            return Err(failure);
-        }
-        kept_out = cluster.transact(&txn, give_up_at).await;
+        // Not there yet, or not any more.
+        kept_out = match session.lease_for_sign(cluster, give_up_at).await {
+            Ok(lease) => {
+                let txn = session.keys.keep_out(session.lease, lease);
+                cluster.transact(&txn, give_up_at).await
+            }
+            Err(failure) => Err(failure),
+        };
     }
     match kept_out {
         Ok(response) => {

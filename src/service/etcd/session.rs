@@ -162,6 +162,28 @@ impl Session {
         }
     }
 
+    /// Another lease, as long as the session's, for the sign that keeps out what comes late.
+    pub async fn lease_for_sign(
+        &self,
+        cluster: &Cluster,
+        give_up_at: Instant,
+    ) -> Result<LeaseId, Failure> {
+        let lease = new_lease_id()?;
+        let seconds = i64::try_from(self.ttl.as_secs()).unwrap_or(i64::MAX);
+        let granted = cluster
+            .call(give_up_at, |client| async move {
+                let options = LeaseGrantOptions::new().with_id(lease.get());
+                let granted = client.lease_client().grant(seconds, Some(options)).await;
+                granted.map(|_| ())
+            })
+            .await;
+        match granted {
+            // The answer to an earlier attempt was lost.
+            Err(failure) if failure.sign == Sign::LeaseExists => Ok(lease),
+            granted => granted.map(|()| lease),
+        }
+    }
+
     /// Renews the lease and validates it.
     pub async fn renew(
         &self,

@@ -215,15 +215,15 @@ impl Keys {
     }
 
     /// Deletes entries and markers in one, if all entries are ours. Where the entries may come again after this,
-    /// they are kept out by a sign, as long as the lease lives that all hang on.
+    /// they are kept out by a sign, as long as the lease lives that the sign hangs on.
     pub fn release(&self, token: Token, sign_on: Option<LeaseId>) -> Txn {
         self.delete_if(self.ours(token), sign_on)
     }
 
     /// The same where the entries may have come late, with whatever revision: those that hang on our lease are ours.
-    pub fn keep_out(&self, lease: LeaseId) -> Txn {
+    pub fn keep_out(&self, lease: LeaseId, sign_on: LeaseId) -> Txn {
         let ours = |key: &str| Compare::lease(key, CompareOp::Equal, lease.get());
-        self.delete_if(self.entries().map(ours).collect(), Some(lease))
+        self.delete_if(self.entries().map(ours).collect(), Some(sign_on))
     }
 
     /// What deletes the entries one by one where not all of them are ours any more: an entry that somebody deleted

@@ -128,7 +128,8 @@ fn leader_frozen_and_resumed_with_a_keepalive_in_flight() {
 #[test]
 fn leader_frozen_and_resumed_so_that_it_revokes_a_live_lease() {
     const LOCKS: usize = 6;
-    const ROUNDS_MAX: usize = 5;
+    // Whether it gets to it before it hears that it leads no more is a matter of chance.
+    const ROUNDS_MAX: usize = 10;
     let mut fault =
         Fault::of("leader frozen for longer than the TTL, then resumed: it revokes live leases");
     let etcd = Etcd::start_three();

@@ -52,6 +52,10 @@ impl Cgroup {
         run.wrapped(["sh", "-c", &script, "sh"])
     }
 
+    pub(crate) fn path(&self) -> std::path::Display<'_> {
+        self.0.display()
+    }
+
     pub(crate) fn freeze(&self) {
         self.write("cgroup.freeze", "1");
         eventually("everybody in the cgroup is frozen", SOON, || {

@@ -15,6 +15,8 @@ pub(crate) mod leasehold;
 pub(crate) mod captured;
 // A network that fails.
 pub(crate) mod proxy;
+// A host that is gone.
+pub(crate) mod unreachable;
 // Other processes, and the clock.
 pub(crate) mod processes;
 // Somebody at a terminal.

@@ -225,7 +225,7 @@ impl Drawn {
             0 => keys.read(),
             1 => keys.locks[0].ranges.remove_marker(&marker),
             2 => keys.announce(token, lease, b"held"),
-            3 if self.random.percent(50) => keys.keep_out(lease),
+            3 if self.random.percent(50) => keys.keep_out(lease, self.random.pick(&self.leases)),
             3 => keys.release(token, self.random.percent(50).then_some(lease)),
             _ => keys.enqueue(lease, b"queued", guard),
         }
