@@ -82,19 +82,19 @@ fn a_fork_bomb_within_a_limit_of_processes_dies_in_time() {
         println!("not root: no user of its own to limit, not tried");
         return;
     }
-    // At the end of its time, and with the front. Not with `sessions`: no bound for that is kept (docs/processes.md).
-    let bomb = |options: &[&str]| -> Run {
+    // At the end of its time, and with the front.
+    let bomb = |options: &[&str], words: &[&str]| -> Run {
         etcd.run("job")
             .all_arguments(options)
-            .probe(["fork-bomb"])
+            .all_probe(words)
             .wrapped(["prlimit", "--nproc=300"])
             .unprivileged()
     };
-    bomb(&["--max-runtime", "1", "-k", "0.2"])
+    bomb(&["--max-runtime", "1", "-k", "0.2"], &["fork-bomb"])
         .output()
         .assert_status(124)
         .assert_nobody_left();
-    let running = bomb(&["--lock-delay", "0", "-q"]).spawn();
+    let running = bomb(&["--lock-delay", "0", "-q"], &["fork-bomb"]).spawn();
     running.expect_stdout("ready");
     let own = Own::of(&running);
     let struck_at = Moment::now();
