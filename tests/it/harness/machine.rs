@@ -36,10 +36,20 @@ impl Machine {
 
     /// A command that runs until its stdin ends, with a grandchild in a session of its own that ignores TERM.
     pub(crate) fn stubborn(&self, token: &str) -> Running {
-        let script =
-            "trap '' TERM; setsid sh -c 'trap \"\" TERM; echo ready; cat >/dev/null' & cat; wait";
+        // A shell gives what it puts in the background /dev/null for its stdin: the third descriptor is the real one.
+        let script = "exec 3<&0; trap '' TERM; \
+                      setsid sh -c 'trap \"\" TERM; echo ready; cat <&3 >/dev/null' & cat; wait";
         let running = self.run(token).shell(script).spawn();
         running.expect_stdout("ready");
+        // A process in the middle of its exec shows no environment, and would be missed.
+        eventually(
+            "the shell, its cat and the grandchild are seen",
+            SOON,
+            || match running.command_processes() {
+                tree if tree.len() >= 3 => Ok(()),
+                tree => Err(format!("{tree:?}")),
+            },
+        );
         running
     }
 }
