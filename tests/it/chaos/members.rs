@@ -131,8 +131,9 @@ fn leader_frozen_and_resumed_so_that_it_revokes_a_live_lease() {
     const TTL_S: u32 = 8;
     const TTL: Duration = Duration::from_secs(TTL_S as u64);
     const LOCKS: usize = 6;
-    // Whether it gets to it before it hears that it leads no more is a matter of chance.
-    const ROUNDS_MAX: usize = 20;
+    // Whether it gets to it before it hears that it leads no more is a matter of chance, and the line says how it came
+    // out. What a revocation does is shown for certain where somebody else revokes the lease (lease_loss.rs).
+    const ROUNDS_MAX: usize = 6;
     let mut fault =
         Fault::of("leader frozen for longer than the TTL, then resumed: it revokes live leases");
     let etcd = Etcd::start_three();
@@ -182,6 +183,12 @@ fn leader_frozen_and_resumed_so_that_it_revokes_a_live_lease() {
             ));
             break;
         }
+    }
+    if revoked == 0 {
+        fault.injected(format!(
+            "frozen for longer than the TTL of {TTL_S} s and resumed {ROUNDS_MAX} times: chance let it revoke none of \
+             {spared} leases"
+        ));
     }
     store.assert_clean();
     fault.seen(format!(
