@@ -36,7 +36,6 @@ less        less                test
 vim         vim                 test
 mandoc      mandoc              test
 strace      strace              test chaos
-faketime    faketime            test
 git         git                 test
 curl        curl                test
 redis-server redis-server       test
