@@ -42,6 +42,9 @@ fn plan() -> Plan {
         on_leftover: OnLeftover::Wait,
         on_loss: OnLoss::Kill,
         conflict_status: 75,
+        hold_min: Duration::ZERO,
+        once: false,
+        record: false,
     }
 }
 
@@ -273,6 +276,9 @@ fn a_holder_that_had_to_wait_tells_the_others_since_when_it_holds() {
 fn a_busy_lock_ends_a_run_that_does_not_wait() {
     let mut world = World::new(Plan {
         conflict_status: 3,
+        hold_min: Duration::ZERO,
+        once: false,
+        record: false,
         ..plan()
     });
     world.event(busy());
