@@ -327,7 +327,7 @@ pub const fn exit_status_table() -> &'static [ExitStatusRow] {
         ),
         row(
             "79",
-            "lock lost: the command was stopped, or ended too late to be trusted; or --once could not remember its success",
+            "lock lost: the command was stopped or ended too late; or --once was not recorded",
             "yes",
         ),
         row("124", "--max-runtime reached", "yes, stopped"),

@@ -5,11 +5,13 @@ use std::time::Duration;
 use serde_json::Value;
 use tempfile::tempdir;
 
+use crate::harness::anatomy::is_root;
 use crate::harness::etcd::Etcd;
 use crate::harness::eventually::{SOON, eventually};
 use crate::harness::fault::Fault;
 use crate::harness::leasehold::{Output, Run, binary};
 use crate::harness::together::in_threads;
+use crate::harness::untested;
 
 #[track_caller]
 fn once(etcd: &Etcd, id: &str, script: &str) -> Output {
@@ -17,8 +19,8 @@ fn once(etcd: &Etcd, id: &str, script: &str) -> Output {
     run.shell(script).output()
 }
 
-fn records(etcd: &Etcd) -> Value {
-    let list = etcd.leasehold(["once", "list", "--json", "job"]).output();
+fn records(etcd: &Etcd, name: &str) -> Value {
+    let list = etcd.leasehold(["once", "list", "--json", name]).output();
     list.assert_status(0).assert_silent();
     serde_json::from_str(&list.stdout).expect("one JSON object")
 }
@@ -45,7 +47,7 @@ fn what_has_succeeded_is_not_done_again_and_who_comes_later_is_told() {
     once(&etcd, "2026-11-28", "echo ran").assert_stdout("ran\n");
     let other = etcd.run("other").arguments(["--once", "2026-11-27"]);
     other.shell("echo ran").output().assert_stdout("ran\n");
-    assert_eq!(records(&etcd)["once"][0]["token"].to_string(), token);
+    assert_eq!(records(&etcd, "job")["once"][0]["token"].to_string(), token);
 }
 
 #[test]
@@ -70,6 +72,69 @@ fn what_failed_or_was_stopped_or_lost_is_not_remembered() {
     lost.wait().assert_status(79);
     etcd.store().assert_clean();
     once(&etcd, "1", "echo ran").assert_stdout("ran\n");
+}
+
+/// Debian's own cron, in a namespace where it finds only this crontab, and with a clock on which a minute takes three
+/// seconds: in a crontab a `%` that is not escaped ends the command (crontab(5)).
+#[test]
+fn the_crontab_line_of_the_readme_survives_crons_rule_for_the_percent_sign() {
+    if !is_root() {
+        return untested::not_allowed("only root can start a cron of its own");
+    }
+    let etcd = Etcd::start();
+    let readme = include_str!("../../README.md");
+    let line = readme
+        .lines()
+        .find(|line| line.contains("leasehold run --once"));
+    let (_, line) = line
+        .expect("an example")
+        .split_once("* * *  leasehold")
+        .expect("a time");
+    assert!(line.contains(r"\%F"), "{line}");
+    let folder = tempdir().expect("a folder");
+    let ran = folder.path().join("ran");
+    let job = format!("sh -c 'echo ran >> {}'", ran.display());
+    let line = line.replace("/usr/local/bin/report", &job);
+    let (endpoints, binary) = (etcd.endpoints(), binary());
+    let crontab = folder.path().join("crontab");
+    let times = folder.path().join("times");
+    let content = format!(
+        "LEASEHOLD_ENDPOINTS={endpoints}\n* * * * * {binary}{line}; echo $? >> {}\n",
+        times.display()
+    );
+    std::fs::write(&crontab, content).expect("written");
+    let script = "set -e; mount -t tmpfs none /etc/cron.d; mount -t tmpfs none /var/spool/cron; mkdir /var/spool/cron/crontabs
+        mount --bind /dev/null /etc/crontab; mount -t tmpfs none /run; install -m 600 \"$0\" /var/spool/cron/crontabs/root
+        LD_PRELOAD=$(find /usr/lib -name libfaketime.so.1 | head -n 1) FAKETIME='+0 x20'; export LD_PRELOAD FAKETIME
+        exec cron -f";
+    let path = crontab.to_str().expect("readable");
+    let cron = Run::program("unshare").arguments([
+        "-m",
+        "--propagation",
+        "private",
+        "sh",
+        "-c",
+        script,
+        path,
+    ]);
+    let cron = cron.spawn();
+    let twice = eventually(
+        "cron has run it twice",
+        SOON,
+        || match std::fs::read_to_string(&times).unwrap_or_default() {
+            text if text.lines().count() >= 2 => Ok(text),
+            text => Err(text),
+        },
+    );
+    assert!(twice.lines().all(|status| status == "0"), "{twice}");
+    drop(cron);
+    let times = std::fs::read_to_string(ran).expect("it ran");
+    let records = records(&etcd, "nightly-report");
+    let ids = records["once"].as_array().expect("a list");
+    // Two around midnight.
+    assert_eq!(times.lines().count(), ids.len(), "{times}");
+    let id = ids[0]["id"].as_str().expect("a text");
+    assert!(id.len() == 10 && id.starts_with("20"), "{id}");
 }
 
 #[test]
@@ -186,7 +251,10 @@ fn an_outage_that_ends_in_time_is_waited_for() {
     etcd.only().restart();
     holder.wait().assert_status(0);
     once(&etcd, "1", "echo again").assert_stdout("");
-    assert_eq!(records(&etcd)["once"].as_array().map(Vec::len), Some(1));
+    assert_eq!(
+        records(&etcd, "job")["once"].as_array().map(Vec::len),
+        Some(1)
+    );
 }
 
 #[test]
