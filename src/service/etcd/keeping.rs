@@ -4,7 +4,8 @@
 //!   the first lease, empty by now, goes. Both keys keep their create_revision, so the place in the queue, and go in one
 //!   with the second lease: nobody sees a holder that vanished.
 //! - Where it cannot be done nothing is given back: the first lease runs out, and a lock that is free a little late is
-//!   better than a job that is done twice.
+//!   better than a job that is done twice. A second lease that was asked for in vain may be granted later: it is empty,
+//!   and nobody waits for it.
 //! - etcd counts a lease anew when its leader changes, so the lock can be kept for longer (etcd: server/lease/lessor.go,
 //!   Promote).
 
