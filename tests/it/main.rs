@@ -27,6 +27,8 @@ mod transparency;
 mod queue;
 // Readers share, slots are counted.
 mod modes;
+// And who is woken when one goes.
+mod herd;
 // Which options go together.
 mod combinations;
 // Several locks, all or none.

@@ -339,6 +339,35 @@ proptest! {
     }
 
     #[test]
+    fn whoever_could_be_replaced_waits_and_for_the_same_ones(
+        limits in prop::collection::vec(limits(), 1..9),
+        own in 1_usize..9,
+    ) {
+        let queue = queue(&limits);
+        let own = own.min(limits.len()) - 1;
+        let own = Token::new(queue.entries[own].create_revision).expect("positive");
+        let line = Line::of(&queue);
+        let found: Vec<(i64, Standing)> = line
+            .waiting_ahead_of(own)
+            .map(|(entry, claimants)| {
+                let blocking = claimants.into_iter().map(|claimant| match claimant {
+                    Claimant::Present(entry) => Obstacle::Entry(entry.clone()),
+                    Claimant::Vanished(_) => unreachable!("nobody has vanished"),
+                });
+                (entry.create_revision, Standing::Behind(blocking.collect()))
+            })
+            .collect();
+        let waiting: Vec<(i64, Standing)> = queue
+            .entries
+            .iter()
+            .map(|entry| entry.create_revision)
+            .filter(|revision| *revision < own.get() && !is_admitted(*revision, &queue))
+            .map(|revision| (revision, standing(revision, &queue)))
+            .collect();
+        prop_assert_eq!(found, waiting);
+    }
+
+    #[test]
     fn a_newcomer_stands_where_it_will_stand(limits in prop::collection::vec(limits(), 1..9)) {
         let (last, before) = limits.split_last().expect("at least one");
         let seen = Vanished::default().standing_of_newcomer(*last, &queue(before), at(0));
