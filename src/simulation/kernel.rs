@@ -101,7 +101,19 @@ pub struct Kernel {
     numbers: u64,
     random: Random,
     sights: Sights,
+    seed: u64,
+    /// How often the clock was looked at since anything happened.
+    looks: u64,
+    /// How many things have happened at this instant.
+    at_once: u64,
 }
+
+/// Whoever looks at the clock so often while nothing happens spins, and nothing else of its process runs. The most that
+/// a history needs is some hundreds.
+const LOOKS_MAX: u64 = 100_000;
+
+/// So much does not happen at one instant, unless somebody goes round in circles.
+const AT_ONCE_MAX: u64 = 100_000;
 
 impl Kernel {
     pub fn install(seed: u64, clocks: Vec<Clock>) {
@@ -115,6 +127,9 @@ impl Kernel {
             numbers: 0,
             random: Random::new(seed),
             sights: Sights::default(),
+            seed,
+            looks: 0,
+            at_once: 0,
         };
         KERNEL.with_borrow_mut(|installed| *installed = Some(kernel));
     }
@@ -129,6 +144,15 @@ impl Kernel {
         self.numbers += 1;
         self.slots.insert(self.numbers, Slot::default());
         self.numbers
+    }
+
+    /// A history that would never end says so, and which one it is.
+    fn refuse_spinning(&self, is_fine: bool) {
+        assert!(
+            is_fine,
+            "{:?}: host {} goes round in circles: make simulate SEED={} RUNS=1",
+            self.now, self.host, self.seed
+        );
     }
 
     fn schedule(&mut self, at: Time, what: Occurrence) {
@@ -163,6 +187,12 @@ pub fn schedule(at: Time, what: Occurrence) {
 pub fn next() -> Option<Occurrence> {
     with(|kernel| {
         let Reverse(scheduled) = kernel.queue.pop()?;
+        kernel.at_once = match scheduled.at == kernel.now {
+            true => kernel.at_once + 1,
+            false => 0,
+        };
+        kernel.refuse_spinning(kernel.at_once < AT_ONCE_MAX);
+        kernel.looks = 0;
         kernel.now = scheduled.at;
         Some(*scheduled.what)
     })
@@ -225,7 +255,13 @@ pub fn notify(stream: u64, notice: Notice) -> bool {
 
 /// The clock of the host whose code runs; none without a simulation.
 pub fn now() -> Option<Instant> {
-    is_running().then(|| with(|kernel| kernel.clocks[kernel.host].at(kernel.now)))
+    is_running().then(|| {
+        with(|kernel| {
+            kernel.looks += 1;
+            kernel.refuse_spinning(kernel.looks < LOOKS_MAX);
+            kernel.clocks[kernel.host].at(kernel.now)
+        })
+    })
 }
 
 /// What the wall clock shows; nothing without a simulation.
