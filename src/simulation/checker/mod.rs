@@ -50,6 +50,8 @@ pub enum Kind {
     StartedUnguarded,
     /// A command lives long after the front or the witness was killed.
     OutlivesGuard,
+    /// P1: a run goes round in circles, and nothing else of its process gets its turn.
+    GoesRound,
 }
 
 impl Kind {
@@ -70,6 +72,7 @@ impl Kind {
         Self::GuardHadToAct,
         Self::StartedUnguarded,
         Self::OutlivesGuard,
+        Self::GoesRound,
     ];
 }
 
