@@ -117,11 +117,6 @@ impl Links {
 impl World {
     pub fn send(&mut self, host: usize, member: usize, exchange: u64, mut request: Request) {
         mutants::request(self.mutant, &self.hosts[host], &mut request);
-        if let Some((lease, ttl)) =
-            mutants::lease_made_anew(self.mutant, &self.hosts[host], &mut request)
-        {
-            self.cluster.grant_at_once(lease, ttl);
-        }
         let member = mutants::member(self.mutant, host, member, self.scenario.members.len());
         self.trace.note(|| {
             format!(

@@ -101,13 +101,6 @@ impl Cluster {
         Ok(granted)
     }
 
-    /// A lease that is there before anything else happens.
-    pub fn grant_at_once(&mut self, lease: i64, ttl: i64) {
-        if let Some(leader) = self.leader {
-            let _ = self.grant(leader, lease, ttl);
-        }
-    }
-
     pub(super) fn tick_on(&mut self) {
         let leading = |(number, member): &(usize, &Member)| member.leader == Some(*number);
         let members = self.members.iter().enumerate().filter(leading);

@@ -6,8 +6,8 @@
 mod seams;
 
 pub use seams::{
-    Memory, action, compares_token, event, lease_made_anew, member, misses_suspends, reply,
-    request, timers_fire_early,
+    Memory, action, compares_token, event, member, misses_suspends, reply, request,
+    timers_fire_early,
 };
 
 /// A rule that is broken.
@@ -96,8 +96,8 @@ pub enum Mutant {
     MarkerKept,
     /// A release leaves nothing that keeps out what was sent before it and comes after it.
     SignForgotten,
-    /// Where a lease is gone, it is made anew for the sign to hang on, under its name.
-    LeaseMadeAnew,
+    /// The same, only where the lease is gone that the sign would hang on.
+    UnsignedWithoutLease,
     /// A marker without its entry means nothing.
     LockDelayIgnored,
     /// The lock is not given back.
@@ -155,7 +155,7 @@ impl Mutant {
     ];
 
     /// Those that need what hardly ever happens: found by histories drawn for it (regressions.rs).
-    pub const OF_REGRESSIONS: &[Self] = &[Self::LeaseMadeAnew];
+    pub const OF_REGRESSIONS: &[Self] = &[Self::UnsignedWithoutLease];
 
     /// All of them.
     pub fn every() -> impl Iterator<Item = Self> {

@@ -148,6 +148,11 @@ pub fn request(mutant: Option<Mutant>, host: &Host, request: &mut Request) {
             transaction.then.retain(|op| !is_sign(op));
             transaction.otherwise.retain(|op| !is_sign(op));
         }
+        (Some(Mutant::UnsignedWithoutLease), Request::Transact(transaction)) => {
+            let is_elsewhere = |op: &Op| matches!(op, Op::Put { key, lease, .. } if lease_of_sign(key).is_some_and(|own| own != *lease));
+            transaction.then.retain(|op| !is_elsewhere(op));
+            transaction.otherwise.retain(|op| !is_elsewhere(op));
+        }
         (Some(Mutant::ReleaseUnguarded), Request::Transact(transaction))
             if is_release(transaction) =>
         {
@@ -350,31 +355,6 @@ pub fn timers_fire_early(mutant: Option<Mutant>) -> Duration {
         Some(Mutant::TimersFireEarly) => Duration::from_millis(1),
         _ => Duration::ZERO,
     }
-}
-
-/// The lease, with its TTL in seconds, that is made anew for a sign to hang on, where another one was meant for it.
-pub fn lease_made_anew(
-    mutant: Option<Mutant>,
-    host: &Host,
-    request: &mut Request,
-) -> Option<(i64, i64)> {
-    let (Some(Mutant::LeaseMadeAnew), Request::Transact(transaction)) = (mutant, request) else {
-        return None;
-    };
-    let Transaction {
-        then, otherwise, ..
-    } = transaction;
-    let mut made = None;
-    for op in then.iter_mut().chain(otherwise) {
-        if let Op::Put { key, lease, .. } = op
-            && let Some(own) = lease_of_sign(key)
-            && *lease != own
-        {
-            *lease = own;
-            made = Some((own, host.plan.ttl.as_secs() as i64));
-        }
-    }
-    made
 }
 
 /// The lease of the session whose sign this key is.
