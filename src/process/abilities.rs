@@ -1,10 +1,10 @@
 //! What this machine lets us do, and what still holds where it does not.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 
-use nix::fcntl::OFlag;
+use nix::errno::Errno;
 use nix::sys::prctl;
 
 use crate::process::{cgroup, kill, tree};
@@ -47,21 +47,13 @@ pub fn abilities() -> Vec<String> {
     ]
 }
 
-/// How many descriptors the processes need beside those that they were given: the pipes and pidfds between them, the
-/// event loop, timers, and connections to a few members.
+/// How many descriptors the processes need beside those that they were given, before any of them is made: the pipes and
+/// pidfds between them, the event loop, timers, and connections to a few members.
 const DESCRIPTORS: usize = 24;
 
 /// Makes this process a subreaper, and refuses where the promise could not be kept.
 pub fn require() -> io::Result<()> {
-    have_descriptors().map_err(|errno| {
-        io::Error::new(
-            io::ErrorKind::Unsupported,
-            format!(
-                "fewer than {DESCRIPTORS} more files can be opened ({}); raise ulimit -n",
-                errno.desc()
-            ),
-        )
-    })?;
+    require_descriptors(DESCRIPTORS)?;
     if !proc_is_ours() {
         return Err(io::Error::new(
             io::ErrorKind::Unsupported,
@@ -82,12 +74,24 @@ pub fn require() -> io::Result<()> {
     })
 }
 
-/// Opens as many as are needed, and closes them: who runs out of them on the way has a lock already.
-fn have_descriptors() -> nix::Result<()> {
-    let (first, _other) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
-    let copies: nix::Result<Vec<OwnedFd>> =
-        (2..DESCRIPTORS).map(|_| nix::unistd::dup(&first)).collect();
+/// Opens so many, and closes them: who runs out of them on the way has a lock already.
+pub fn require_descriptors(count: usize) -> io::Result<()> {
+    let (first, _other) = io::pipe()?;
+    let copies: io::Result<Vec<OwnedFd>> = (2..count)
+        .map(|_| first.as_fd().try_clone_to_owned())
+        .collect();
     copies.map(drop)
+}
+
+/// Says what to do about a limit that was reached while the processes were made.
+pub fn explain(error: io::Error) -> io::Error {
+    let (errno, limit) = match error.raw_os_error().map(Errno::from_raw) {
+        Some(errno @ Errno::EMFILE) => (errno, "ulimit -n"),
+        // Of fork(2): nothing else here gives it.
+        Some(errno @ Errno::EAGAIN) => (errno, "ulimit -u, or pids.max of the cgroup"),
+        _ => return error,
+    };
+    io::Error::new(error.kind(), format!("{}; raise {limit}", errno.desc()))
 }
 
 /// Whether this is another pid namespace than the machine's first: PID 1 may be anybody there, and its death ends

@@ -12,12 +12,13 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use crate::clock::{Alarm, Instant, now};
 use crate::outcome::Ending;
 use crate::process::backstop::Backstop;
-use crate::process::kill::{Change, Spared, children, is_child, is_running, kill_all, reap};
+use crate::process::kill::{Change, Spared, children, is_child, kill_all, reap};
 use crate::process::link::{Link, Message, Reach, Received};
 use crate::process::notes::{Note, Notes, Settled};
 use crate::process::page::Phase;
 use crate::process::signals::{self, Arrived, Signals};
 use crate::process::terminal::Terminal;
+use crate::process::tree::Process;
 use crate::process::{Common, ManagerDeath, abilities, inherited, tree};
 
 /// How long after the deadline F acts: long enough for M to have done it.
@@ -117,7 +118,8 @@ impl Front {
     }
 
     /// While W lives, orphans of the tree go to it or to M: whoever else is our child now was a child of the shell
-    /// that executed us, or an orphan of one, and none of ours to kill.
+    /// that executed us, or an orphan of one, and none of ours to kill. On its way out, already no parent and not yet a
+    /// zombie, W does not live.
     fn look_for_strangers(&mut self) {
         let Some(witness) = self.spared.helper else {
             return;
@@ -125,7 +127,7 @@ impl Front {
         let mut strangers = children();
         strangers.retain(|&child| child != witness);
         // Asked last: it lived when they were listed.
-        if is_running(witness) {
+        if Process::read(witness).is_some_and(|witness| !witness.is_exiting()) {
             self.spared.strangers = strangers;
         }
     }

@@ -105,18 +105,6 @@ pub fn can_look() -> bool {
     std::fs::File::open("/proc/self/stat").is_ok()
 }
 
-/// Whether a child of ours is alive: not even a zombie.
-pub fn is_running(pid: i32) -> bool {
-    let mut info = std::mem::MaybeUninit::<libc::siginfo_t>::zeroed();
-    let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT | libc::__WALL;
-    // SAFETY: waitid(2) writes the info; where nobody has ended it leaves the zeroes, which are valid for it.
-    let (result, ended) = unsafe {
-        let result = libc::waitid(libc::P_PID, pid as u32, info.as_mut_ptr(), options);
-        (result, info.assume_init().si_pid())
-    };
-    pid > 0 && result == 0 && ended == 0
-}
-
 /// Whether a process is a child of ours that we have not reaped.
 pub fn is_child(pid: i32) -> bool {
     let mut info = std::mem::MaybeUninit::<libc::siginfo_t>::uninit();

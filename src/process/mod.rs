@@ -137,6 +137,14 @@ pub fn supervise(
     manage: impl FnOnce(Manager),
     manager_died: impl FnOnce(ManagerDeath) -> Ending,
 ) -> io::Result<Ending> {
+    split(invocation, manage, manager_died).map_err(abilities::explain)
+}
+
+fn split(
+    invocation: Invocation,
+    manage: impl FnOnce(Manager),
+    manager_died: impl FnOnce(ManagerDeath) -> Ending,
+) -> io::Result<Ending> {
     let argv = c_strings(invocation.argv)?;
     abilities::require()?;
     let inherited = Inherited::take()?;

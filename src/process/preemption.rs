@@ -16,7 +16,7 @@ use std::os::unix::fs::MetadataExt;
 use crate::lock::runner::RunnerLine;
 use crate::lock::token::Token;
 use crate::process::readiness::Readiness;
-use crate::process::signals::{REQUEST_KILL, REQUEST_STOP, Signals};
+use crate::process::signals::{self, REQUEST_KILL, REQUEST_STOP, Signals};
 use crate::process::tree::{self, Process};
 
 /// A process that is not mixed up with a later one of the same pid.
@@ -230,13 +230,30 @@ impl Requests {
 
     /// Waits for a request. Cancel safe.
     pub async fn next(&self) -> Request {
-        let arrived = self.readiness.read(|_| self.signals.next()).await;
-        match arrived {
-            Ok(arrived) if arrived.signal == REQUEST_KILL as i32 => Request::Kill,
-            // An error means that the reactor is gone: then nothing waits any more either.
-            _ => Request::Stop,
+        loop {
+            match self.readiness.read(|_| self.signals.next()).await {
+                // What the command sends to its parent is none, and nothing else without us.
+                Ok(arrived) if comes_from_below(arrived.sender) => {}
+                Ok(arrived) if arrived.signal == REQUEST_KILL as i32 => return Request::Kill,
+                // An error means that the reactor is gone: then nothing waits any more either.
+                _ => return Request::Stop,
+            }
         }
     }
+}
+
+/// Whether a signal's sender is of our own tree, or has ended since, as kill(1) does at once: who asks for something
+/// waits for the answer. Somebody whom we may not look at, as in another pid namespace, may be who asks.
+fn comes_from_below(sender: i32) -> bool {
+    let own = std::process::id() as i32;
+    let mut pid = sender;
+    while let Some(process) = Process::read(pid) {
+        if process.parent == own {
+            return true;
+        }
+        pid = process.parent;
+    }
+    sender > 1 && is_gone(&signals::send(sender, 0))
 }
 
 #[cfg(test)]

@@ -38,6 +38,8 @@ pub struct Process {
     pub pid: i32,
     pub parent: i32,
     pub state: char,
+    /// The kernel's flags word (proc_pid_stat(5)).
+    flags: u32,
     /// How many of its threads are not gone. The state is that of the first one, which may have ended before the others.
     pub threads: u32,
     /// When it started, in clock ticks since boot: tells two users of one pid apart.
@@ -69,7 +71,8 @@ impl Process {
             pid: pid.parse().ok()?,
             state: fields.next()?.chars().next()?,
             parent: fields.next()?.parse().ok()?,
-            threads: fields.nth(20 - 5)?.parse().ok()?,
+            flags: fields.nth(9 - 5)?.parse().ok()?,
+            threads: fields.nth(20 - 10)?.parse().ok()?,
             started: fields.nth(22 - 21)?.parse().ok()?,
             comm: String::from_utf8_lossy(line.get(open + 1..close)?).into_owned(),
         })
@@ -83,6 +86,13 @@ impl Process {
     /// Dead, but not yet reaped. While other threads live it is not, although the first one has ended (pthread_exit(3)).
     pub const fn is_dead(&self) -> bool {
         matches!(self.state, 'Z' | 'X') && self.threads <= 1
+    }
+
+    /// Dead, or about to be: it does not adopt orphans any more (kernel/exit.c, find_alive_thread).
+    pub const fn is_exiting(&self) -> bool {
+        /// PF_EXITING (include/linux/sched.h).
+        const EXITING: u32 = 4;
+        self.flags & EXITING != 0 || self.is_dead()
     }
 
     /// Stopped by a signal or a debugger.
@@ -271,6 +281,7 @@ mod tests {
             pid,
             parent,
             state: 'S',
+            flags: 0,
             threads: 1,
             started: 1,
             comm: "x".to_owned(),
@@ -306,6 +317,18 @@ mod tests {
         };
         assert!(of('Z', 1).is_dead() && of('X', 0).is_dead());
         assert!(!of('Z', 2).is_dead() && !of('S', 1).is_dead());
+    }
+
+    #[test]
+    fn whoever_is_on_its_way_out_is_told_by_its_flags() {
+        let line = |flags| format!("7 (a b) R 5 7 7 0 -1 {flags} 0 0 0 0 0 0 0 0 20 0 1 0 99 0");
+        let read = |flags: u32| Process::parse(line(flags).as_bytes()).expect("a line");
+        assert!(read(0x40_0104).is_exiting());
+        let alive = read(0x40_0140);
+        assert!(!alive.is_exiting());
+        assert_eq!((alive.parent, alive.threads, alive.started), (5, 1, 99));
+        let own = Process::read(std::process::id() as i32).expect("/proc is there");
+        assert!(!own.is_exiting());
     }
 
     #[test]

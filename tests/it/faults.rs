@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use crate::harness::anatomy::nobodys_uid;
+use crate::harness::anatomy::{Own, nobodys_uid};
 use crate::harness::etcd::Etcd;
 use crate::harness::eventually::{SOON, let_time_pass_until};
 use crate::harness::fault::Fault as Line;
 use crate::harness::leasehold::{Run, Running};
 use crate::harness::processes::{Moment, Process};
+use crate::harness::together::in_threads;
 
 const TTL_S: u32 = 4;
 const TTL: Duration = Duration::from_secs(TTL_S as u64);
@@ -82,6 +83,21 @@ fn whichever_process_of_leasehold_is_killed_the_tree_is_dead_at_once() {
     line.seen(format!(
         "the tree was dead after {longest:?} at most, and the next run ran"
     ));
+}
+
+/// Whoever is dying is no parent any more, before it is a zombie. In that moment the front must not take an orphan of
+/// the tree for somebody else's child. A matter of microseconds: without the look at that, 15 of 900 were left.
+#[test]
+fn witness_and_manager_killed_at_once_leave_nobody_to_live_on() {
+    let etcd = Etcd::start();
+    in_threads(6, 0..300, |round: usize| {
+        let shape = SHAPES[round % 5];
+        let running = tree_of(&etcd, &format!("{round}"), shape, User::Unprivileged);
+        let own = Own::of(&running);
+        own.witness.signal(Signal::SIGKILL);
+        own.manager.signal(Signal::SIGKILL);
+        running.wait().assert_status(79).assert_nobody_left();
+    });
 }
 
 #[test]

@@ -76,6 +76,24 @@ fn a_second_one_who_preempts_takes_no_grace_away() {
 }
 
 #[test]
+fn what_a_command_sends_to_its_parent_preempts_nobody() {
+    let machine = Machine::new();
+    // Until the parent has taken it, by a sender that lives on and by one that ends at once.
+    let script = "taken() { while grep -q 'Pnd:.*[1-9a-f]' /proc/$PPID/status; do :; done; }
+                  for signal in USR1 USR2; do
+                      kill -$signal $PPID; taken; /bin/kill -$signal $PPID; taken
+                  done
+                  echo ready; read line; echo $line";
+    let mut run = machine.run("33").shell(script).spawn();
+    run.expect_stdout("ready");
+    run.type_line("undisturbed");
+    run.wait()
+        .assert_status(0)
+        .assert_stdout("ready\nundisturbed\n")
+        .assert_nobody_left();
+}
+
+#[test]
 fn one_who_cannot_be_stopped_is_told_of_also_by_those_who_wait_for_ever() {
     if !nix::unistd::geteuid().is_root() {
         return untested::not_allowed("only root can be somebody else");

@@ -61,7 +61,7 @@ fn where_descriptors_are_short_a_run_works_or_is_refused_before_the_lock_is_take
         run.wrapped(["prlimit", &limit])
     };
     for limit in (8..32).step_by(2) {
-        assert_refused_untouched(&etcd, limited(limit), "oo many open files");
+        assert_refused_untouched(&etcd, limited(limit), "raise ulimit -n");
     }
     limited(48)
         .output()

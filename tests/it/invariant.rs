@@ -2,6 +2,8 @@
 //!
 //! 200 rounds, each with a random tree and a random fault. `LEASEHOLD_TEST_SEED` chooses others than the usual.
 
+use std::time::Duration;
+
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
@@ -9,13 +11,25 @@ use crate::harness::anatomy::{Own, freeze, nobodys_uid};
 use crate::harness::etcd::Etcd;
 use crate::harness::eventually::SOON;
 use crate::harness::leasehold::{Running, probe};
-use crate::harness::processes::{Process, describe};
+use crate::harness::processes::{Moment, Process, describe};
 use crate::harness::store::Store;
 use crate::harness::together::in_threads;
 
 const LOCKS: u64 = 8;
 const ROUNDS_PER_LOCK: u64 = 25;
 const SEED: u64 = 20_261_122;
+
+const TTL_S: u64 = 3;
+const LOCK_DELAY_S: u64 = 1;
+/// How often etcd looks for leases that have run out (server/lease/lessor.go, runLoop).
+const EXPIRY_LOOK: Duration = Duration::from_millis(500);
+/// For two commits, the start of a command and its look at every process, while seven others do the same on two cores.
+const BUSY: Duration = Duration::from_millis(1500);
+/// From the fault to the next holder's answer: a holder that can say nothing any more has renewed its lease just before,
+/// etcd finds it run out, and the next one, told so by its watch (its poll comes too late), waits for the lock delay.
+const ADMITTED_WITHIN: Duration = Duration::from_secs(TTL_S + LOCK_DELAY_S)
+    .saturating_add(EXPIRY_LOOK)
+    .saturating_add(BUSY);
 
 const SHAPES: [&str; 8] = [
     "plain",
@@ -183,8 +197,11 @@ fn one_round(
         "{lock}, round {round}: {fault:?} strikes {}",
         holder.cookie()
     );
+    let struck_at = Moment::now();
     fault.strike(&store, lock, &holder, &tree);
     let census = next.expect_stdout(" alive\n");
+    let took = Moment::now().since(struck_at);
+    eprintln!("{lock}, round {round}: {fault:?}: admitted after {took:?}");
     let alive: Vec<String> = tree
         .iter()
         .filter(|process| !process.is_dead())
@@ -193,6 +210,10 @@ fn one_round(
     assert!(
         census.starts_with("0 alive\n") && alive.is_empty(),
         "{lock}, round {round}, {fault:?}: the next holder found {census}, we found {alive:?}"
+    );
+    assert!(
+        took < ADMITTED_WITHIN,
+        "{lock}, round {round}, {fault:?}: {took:?} for {ADMITTED_WITHIN:?}"
     );
     next.expect_stdout("ready");
     let output = holder.wait_within(SOON);
@@ -212,7 +233,8 @@ fn contender(etcd: &Etcd, lock: &str, shape: &str, last: Option<&Running>, uid: 
         format!("{probe} census {};", last.cookie())
     });
     etcd.run(lock)
-        .arguments(["-q", "--ttl", "3", "--lock-delay", "1", "-k", "0.2"])
+        .arguments(["-q", "--ttl", &TTL_S.to_string(), "-k", "0.2"])
+        .arguments(["--lock-delay", &LOCK_DELAY_S.to_string()])
         .arguments(["--on-leftover", "kill"])
         .shell(&format!("{census} exec {probe} tree {shape}"))
         .by_user(uid)

@@ -18,6 +18,7 @@
 //! | `tree SHAPE` | starts a tree of processes, prints `ready` and stays: see `tree.rs` |
 //! | `init COMMAND...` | as PID 1: runs COMMAND, reaps nobody else, prints who is left |
 //! | `without CALL COMMAND...` | runs COMMAND where a system call does not exist: see `lacking.rs` |
+//! | `killed-at PROCESS CALL COMMAND...` | runs COMMAND, a leasehold, and kills one of its processes: see `strike.rs` |
 //! | `hang FOLDER` | mounts a file system there that never answers, until the process that is left is killed |
 //! | `greet` | greets whoever connects to the socket that systemd passes, once |
 //! | `notify TEXT` | sends TEXT to $NOTIFY_SOCKET, as a service of Type=notify does |
@@ -44,6 +45,7 @@ mod processes;
 #[expect(dead_code, reason = "made for the tests, partly used here")]
 mod proxy;
 mod state;
+mod strike;
 mod terminal;
 mod tree;
 #[path = "../it/harness/unreachable.rs"]
@@ -92,6 +94,7 @@ fn go(words: &[&str]) {
         ["raw"] => terminal::raw(),
         ["init", ref command @ ..] => lacking::neglectful_init(command),
         ["without", call, ref command @ ..] => lacking::without(call, command),
+        ["killed-at", process, call, ref command @ ..] => strike::at(process, call, command),
         ["hang", folder] => hang::mount(folder),
         ["greet"] => greet(),
         ["notify", text] => notify(text),

@@ -12,9 +12,9 @@ use crate::process::link::{Link, Message};
 use crate::process::manager::{Manager, State};
 use crate::process::notes::Notes;
 use crate::process::signals::Signals;
-use crate::process::{Common, Fork, fork, inherited, leave, stub, tree};
+use crate::process::{Common, Fork, abilities, fork, inherited, leave, stub, tree};
 
-/// Descriptors that M opens later: pidfds, tokio's and the timers' of the event loop, what it waits for, a socket for
+/// Descriptors that M opens later, now that it has let go of the command's: pidfds, tokio's and the timers' of the event loop, what it waits for, a socket for
 /// each of some members, a file to read or two.
 const DESCRIPTORS: usize = 20;
 
@@ -60,7 +60,8 @@ fn make(common: Common, front: &Link, witness: &OwnedFd) -> io::Result<Parts> {
     }
     inherited::release_descriptors()?;
     let signals = Signals::all()?;
-    require_descriptors(&signals)?;
+    // Refused now, it does not fail in the middle of a run.
+    abilities::require_descriptors(DESCRIPTORS)?;
     Ok(Parts {
         common,
         command,
@@ -68,14 +69,6 @@ fn make(common: Common, front: &Link, witness: &OwnedFd) -> io::Result<Parts> {
         failure: failure_read.into(),
         signals,
     })
-}
-
-/// Refuses now what would fail in the middle of a run.
-fn require_descriptors(any: &impl AsFd) -> io::Result<()> {
-    (0..DESCRIPTORS)
-        .map(|_| any.as_fd().try_clone_to_owned())
-        .collect::<io::Result<Vec<_>>>()
-        .map(drop)
 }
 
 /// The stub must not hold the sockets: their end is how the others learn that M is dead. It has only borrowed
