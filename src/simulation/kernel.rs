@@ -101,7 +101,23 @@ pub struct Kernel {
     numbers: u64,
     random: Random,
     sights: Sights,
+    seed: u64,
+    /// How often the clock was looked at since anything happened.
+    looks: u64,
+    /// How many things have happened at this instant.
+    at_once: u64,
+    /// Who goes round in circles.
+    circle: Option<String>,
+    /// Timers fire so much too early.
+    early: Duration,
 }
+
+/// Whoever looks at the clock so often while nothing happens spins, and nothing else of its process runs. The most that
+/// a history needs is some hundreds.
+const LOOKS_MAX: u64 = 100_000;
+
+/// So much does not happen at one instant, unless somebody goes round in circles.
+const AT_ONCE_MAX: u64 = 100_000;
 
 impl Kernel {
     pub fn install(seed: u64, clocks: Vec<Clock>) {
@@ -115,6 +131,11 @@ impl Kernel {
             numbers: 0,
             random: Random::new(seed),
             sights: Sights::default(),
+            seed,
+            looks: 0,
+            at_once: 0,
+            circle: None,
+            early: Duration::ZERO,
         };
         KERNEL.with_borrow_mut(|installed| *installed = Some(kernel));
     }
@@ -129,6 +150,14 @@ impl Kernel {
         self.numbers += 1;
         self.slots.insert(self.numbers, Slot::default());
         self.numbers
+    }
+
+    /// A history that would never end says so, and which one it is.
+    fn goes_round(&mut self) -> &str {
+        let (now, host, seed) = (self.now, self.host, self.seed);
+        self.circle.get_or_insert_with(|| {
+            format!("{now:?}: host {host} goes round in circles: make simulate SEED={seed} RUNS=1")
+        })
     }
 
     fn schedule(&mut self, at: Time, what: Occurrence) {
@@ -163,9 +192,27 @@ pub fn schedule(at: Time, what: Occurrence) {
 pub fn next() -> Option<Occurrence> {
     with(|kernel| {
         let Reverse(scheduled) = kernel.queue.pop()?;
+        kernel.at_once = match scheduled.at == kernel.now {
+            true => kernel.at_once + 1,
+            false => 0,
+        };
+        if kernel.at_once >= AT_ONCE_MAX {
+            kernel.goes_round();
+        }
+        kernel.looks = 0;
         kernel.now = scheduled.at;
         Some(*scheduled.what)
     })
+}
+
+/// Who goes round in circles, if somebody does.
+pub fn circle() -> Option<String> {
+    with(|kernel| kernel.circle.clone())
+}
+
+/// Lets timers fire so much too early.
+pub fn fire_early(early: Duration) {
+    with(|kernel| kernel.early = early);
 }
 
 /// Notes that this happened.
@@ -225,7 +272,14 @@ pub fn notify(stream: u64, notice: Notice) -> bool {
 
 /// The clock of the host whose code runs; none without a simulation.
 pub fn now() -> Option<Instant> {
-    is_running().then(|| with(|kernel| kernel.clocks[kernel.host].at(kernel.now)))
+    is_running().then(|| {
+        with(|kernel| {
+            kernel.looks += 1;
+            // Out of the circle; a task's runtime takes that for the end of the task.
+            assert!(kernel.looks < LOOKS_MAX, "{}", kernel.goes_round());
+            kernel.clocks[kernel.host].at(kernel.now)
+        })
+    })
 }
 
 /// What the wall clock shows; nothing without a simulation.
@@ -261,7 +315,7 @@ impl Future for Reached {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        if host_now(self.host) >= self.instant {
+        if host_now(self.host) + with(|kernel| kernel.early) >= self.instant {
             return Poll::Ready(());
         }
         let (host, instant) = (self.host, self.instant);

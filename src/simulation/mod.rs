@@ -52,7 +52,13 @@ mod checker;
 pub mod sights;
 // Broken rules.
 mod mutants;
+// Which check finds which of them.
+mod matrix;
+// The page that says so.
+mod page;
 // For people.
 mod shrink;
+// Histories that broke a promise once.
+mod regressions;
 mod tests;
 mod trace;

@@ -11,7 +11,7 @@ use crate::simulation::scenario::Scenario;
 const APART: u64 = 0x6d6f_6465;
 
 /// The history of a seed, with readers and slots among the contenders.
-fn mixed(seed: u64) -> Scenario {
+pub fn mixed(seed: u64) -> Scenario {
     let mut scenario = Scenario::draw(seed);
     let mut random = Random::new(seed ^ APART);
     let slots = |number| NonZeroU32::new(number).map_or(Limit::EXCLUSIVE, Limit::Holders);

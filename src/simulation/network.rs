@@ -267,7 +267,7 @@ impl World {
         };
         if changes && !self.carried_out.insert(asked.exchange) {
             kernel::saw(Sight::RequestTwice);
-            self.checker.sent_again_by_others(asked.host);
+            self.checker.sent_again_by_others(&asked.request);
         }
         if changes && self.hosts[asked.host].manager.is_none() {
             kernel::saw(Sight::RequestAfterItsRun);

@@ -73,6 +73,14 @@ impl Transaction {
         self.then.iter().any(deletes)
     }
 
+    /// What hangs on a lease that it puts, if its comparisons hold: those leases.
+    pub fn leases_of_puts(&self) -> impl Iterator<Item = i64> + '_ {
+        self.then.iter().filter_map(|op| match op {
+            Op::Put { lease, .. } if *lease != 0 => Some(*lease),
+            _ => None,
+        })
+    }
+
     /// Whether it changes nothing, whatever its comparisons come to.
     pub fn only_reads(&self) -> bool {
         let mut ops = self.then.iter().chain(&self.otherwise);

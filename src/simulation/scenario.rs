@@ -158,7 +158,10 @@ impl Scenario {
             Weather::OneBadMember => 3,
             _ => random.pick(&[1, 3, 3]),
         };
-        let hosts = random.between(1 + u64::from(weather == Weather::Betrayed), 4) as usize;
+        // Most are small, and many are tried; some are large, since not everything shows in small ones.
+        let is_small = random.percent(75);
+        let hosts_max = if is_small { 2 } else { 4 };
+        let hosts = random.between(1 + u64::from(weather == Weather::Betrayed), hosts_max) as usize;
         let mut scenario = Self {
             seed,
             weather,
@@ -175,17 +178,21 @@ impl Scenario {
             faults: Vec::new(),
         };
         // Times are drawn as parts of it, so that faults meet what they are meant for.
-        let ttls: &[u64] = match weather {
-            Weather::OneBadMember => &[15, 20, 30, 60],
-            Weather::Betrayed => &[8, 15, 30, 30],
-            Weather::Stormy => &[5, 6, 8, 10, 15, 20, 30],
+        let ttls: &[u64] = match (weather, is_small) {
+            (Weather::OneBadMember, true) => &[15],
+            (Weather::OneBadMember, false) => &[15, 20, 30, 60],
+            (Weather::Betrayed, true) => &[8, 8, 15],
+            (Weather::Betrayed, false) => &[8, 15, 30, 30],
+            (Weather::Stormy, true) => &[5, 6, 8, 10],
+            (Weather::Stormy, false) => &[5, 6, 8, 10, 15, 20, 30],
         };
         let ttl = Duration::from_secs(random.pick(ttls));
         for _ in 0..hosts {
             let host = scenario.host(&mut random, ttl);
             scenario.hosts.push(host);
         }
-        scenario.draw_faults(&mut random, ttl);
+        let faults_max = if is_small { 4 } else { 8 };
+        scenario.draw_faults(&mut random, ttl, faults_max);
         if weather == Weather::Stormy && random.percent(50) {
             scenario.draw_plot(&mut random);
         }
@@ -282,13 +289,13 @@ impl Scenario {
         }
     }
 
-    fn draw_faults(&mut self, random: &mut Random, ttl: Duration) {
+    fn draw_faults(&mut self, random: &mut Random, ttl: Duration, faults_max: u64) {
         let kinds = self.possible_faults(random);
         if kinds.is_empty() {
             return;
         }
         let mut at = Duration::ZERO;
-        for _ in 0..random.between(1, 8) {
+        for _ in 0..random.between(1, faults_max) {
             at += random.duration(Duration::ZERO, ttl);
             let lasts = match random.below(3) {
                 0 => random.millis(1, 2_000),

@@ -1,46 +1,22 @@
-//! Trials: many histories, each of which has to keep every promise; and the trial of the simulator itself, which
-//! has to find every mutant.
+//! Trials: many histories, each of which has to keep every promise.
 
 use std::time::{Duration, Instant};
 
-use super::checker::{Kind, Violation};
-use super::mutants::Mutant;
-use super::scenario::{Fault, FaultKind, HostPlan, Network, Scenario, Weather};
+use super::kernel::{self, Clock, Kernel};
+use super::matrix;
+use super::scenario::Scenario;
 use super::shrink::shrink;
 use super::sights::{Sight, Sights};
 use super::world::{Options, Report, run};
 
 /// Histories of every run of the tests, the same each time.
-const FIXED: u64 = 150;
+const FIXED: u64 = 300;
 
 /// Histories of every run of the tests that nobody has seen before.
-const FRESH: u64 = 60;
+const FRESH: u64 = 100;
 
 /// Seen, and not asked for: what is beyond a promise.
 const EXCUSED: [Sight; 2] = [Sight::CameBackLate, Sight::CameBackByOthers];
-
-/// How far a mutant is looked for.
-const MUTANT_HISTORIES_MAX: u64 = 3_000;
-
-/// For every check a mutant, and a history in which this check alone finds it.
-const FOUND_BY: &[(Kind, Mutant, u64)] = &[
-    (Kind::TwoCommands, Mutant::PredecessorOnly, 147),
-    (Kind::AliveAfterExpiry, Mutant::NoClockMargin, 4),
-    (Kind::ReleasedTooEarly, Mutant::ReleaseAtEnd, 4),
-    (Kind::TokenDoesNotGrow, Mutant::OldToken, 55),
-    (Kind::FencedWrite, Mutant::UnfencedWrite, 1),
-    (Kind::WrongOutcome, Mutant::LateEndIsSuccess, 2),
-    (Kind::NeverEnded, Mutant::GuardGoneIgnored, 52),
-    (Kind::LeftBehind, Mutant::MarkerKept, 0),
-    (Kind::CameBack, Mutant::SignForgotten, 144),
-    (Kind::LostForNothing, Mutant::NoRenewal, 3),
-    (Kind::EnqueuedToWait, Mutant::NonblockUnguarded, 1),
-    (Kind::ForeignRemoved, Mutant::ReleaseUnguarded, 131),
-    (Kind::KilledWithoutGrace, Mutant::NoGrace, 1),
-    (Kind::GuardHadToAct, Mutant::PublishedOnce, 3),
-    (Kind::StartedUnguarded, Mutant::StartUnguarded, 0),
-    (Kind::OutlivesGuard, Mutant::GuardGoneIgnored, 0),
-];
 
 /// What a trial came to.
 #[derive(Default)]
@@ -165,91 +141,14 @@ fn fresh_histories_keep_every_promise() {
     }
 }
 
-/// The first history from `seeds` in which it is found, by this check alone or by any.
-fn found(
-    mutant: Mutant,
-    only: Option<Kind>,
-    seeds: impl Iterator<Item = u64>,
-) -> Option<(u64, Violation)> {
-    let options = Options {
-        mutant: Some(mutant),
-        only,
-        ..Options::default()
-    };
-    seeds
-        .map(|seed| (seed, run(&Scenario::draw(seed), options).violation))
-        .find_map(|(seed, violation)| Some((seed, violation?)))
-}
-
-/// With `make mutants`: from the first seed on, to say after how many histories.
-#[test]
-fn every_mutant_is_found() {
-    let count = variable("COUNT").is_some();
-    for (mutant, seed) in Mutant::ALL {
-        let known = found(*mutant, None, *seed..=*seed).filter(|_| !count);
-        let (seed_found, violation) = known
-            .or_else(|| found(*mutant, None, 0..MUTANT_HISTORIES_MAX))
-            .unwrap_or_else(|| panic!("{mutant:?} survives {MUTANT_HISTORIES_MAX} histories"));
-        let kind = violation.kind;
-        if count {
-            println!("| `{mutant:?}` | {} | `{kind:?}` |", seed_found + 1);
-        } else {
-            assert!(
-                seed_found == *seed,
-                "{mutant:?} is found by seed {seed_found} now, and not by {seed}: say so in Mutant::ALL"
-            );
-        }
-    }
-}
-
-/// A check that finds no mutant when all others are switched off may be one that cannot fail.
-///
-/// With `make mutants`: which of the mutants each of them finds, in how many histories.
-#[test]
-fn every_check_finds_a_mutant_by_itself() {
-    if variable("COUNT").is_some() {
-        return print_finders();
-    }
-    let kinds: Vec<Kind> = FOUND_BY.iter().map(|(kind, ..)| *kind).collect();
-    assert_eq!(kinds, Kind::ALL, "one line for each check");
-    for (kind, mutant, seed) in FOUND_BY {
-        let violation = found(*mutant, Some(*kind), *seed..=*seed);
-        assert!(
-            violation.is_some(),
-            "{kind:?} does not find {mutant:?} by seed {seed} any more: `make mutants` finds others"
-        );
-    }
-}
-
-fn print_finders() {
-    for kind in Kind::ALL {
-        let first = |histories: u64| {
-            Mutant::ALL.iter().find_map(|(mutant, _)| {
-                let (seed, _) = found(*mutant, Some(*kind), 0..histories)?;
-                Some((*mutant, seed))
-            })
-        };
-        match first(20).or_else(|| first(200)).or_else(|| first(1_000)) {
-            Some((mutant, seed)) => println!("    (Kind::{kind:?}, Mutant::{mutant:?}, {seed}),"),
-            None => println!("    {kind:?} finds nothing"),
-        }
-    }
-}
-
 #[test]
 fn a_failing_seed_replays_to_the_same_trace_and_shrinks() {
-    let (mutant, seed) = Mutant::ALL[0];
+    let (mutant, seed) = matrix::known();
     let options = Options {
         mutant: Some(mutant),
         traced: true,
         ..Options::default()
     };
-    let (seed, _) = found(
-        mutant,
-        None,
-        std::iter::once(seed).chain(0..MUTANT_HISTORIES_MAX),
-    )
-    .expect("every mutant is found");
     let scenario = Scenario::draw(seed);
     let [once, twice] = [(); 2].map(|()| run(&scenario, options));
     assert_same(&once, &twice, seed);
@@ -287,124 +186,9 @@ fn a_history_without_a_violation_is_the_same_twice() {
     }
 }
 
-/// Two contenders and a healthy cluster.
-fn quiet(faults: Vec<Fault>) -> Scenario {
-    let mut holder = HostPlan::last();
-    holder.command.runs_for = Duration::from_secs(30);
-    let waiter = HostPlan {
-        arrives_at: Duration::from_secs(1),
-        ..HostPlan::last()
-    };
-    Scenario {
-        seed: 1,
-        weather: Weather::Betrayed,
-        members: vec![0],
-        commit_max: Duration::from_millis(5),
-        lag_max: Duration::from_millis(1),
-        revokes_early: false,
-        grants_percent: 100,
-        network: Network {
-            delay_max: Duration::from_millis(5),
-            late_percent: 0,
-            lost_percent: 0,
-            copied_percent: 0,
-        },
-        hosts: vec![holder, waiter],
-        faults,
-    }
-}
-
-/// Found by the simulator: a member that did not know yet that it leads no more also did not know the lease, and
-/// its word ended the run.
 #[test]
-fn a_run_that_queues_during_an_election_gets_its_place() {
-    for seed in 0..150 {
-        let mut scenario = quiet(vec![Fault {
-            at: Duration::from_secs(5),
-            lasts: Duration::from_millis(1_000 + seed * 37 % 1_100),
-            kind: FaultKind::PauseMember(0),
-        }]);
-        scenario.seed = seed;
-        scenario.members = vec![0; 3];
-        scenario.network.delay_max = Duration::from_millis(1);
-        scenario.commit_max = Duration::from_millis(1);
-        scenario.hosts.truncate(1);
-        scenario.hosts[0].arrives_at = Duration::from_millis(5_050);
-        scenario.hosts[0].command.runs_for = Duration::from_millis(1);
-        let report = run(&scenario, Options::default());
-        assert_kept(&scenario, Options::default(), &report);
-    }
-}
-
-/// Found by the simulator: a grant that was sent again after the lease had run out made a new lease of the same
-/// name, and the place of the old one was taken for a place on the new one.
-#[test]
-fn a_place_on_a_lease_that_ran_out_is_not_believed_on_the_next() {
-    for seed in 0..100 {
-        let mut scenario = quiet(vec![Fault {
-            at: Duration::from_millis(1_500),
-            lasts: Duration::from_secs(8),
-            kind: FaultKind::FreezeManager(0),
-        }]);
-        scenario.seed = seed;
-        scenario.weather = Weather::Stormy;
-        scenario.network.late_percent = 25;
-        scenario.network.lost_percent = 10;
-        for host in &mut scenario.hosts {
-            host.ttl = Duration::from_secs(5);
-            host.command.runs_for = Duration::from_millis(10);
-        }
-        let report = run(&scenario, Options::default());
-        assert_kept(&scenario, Options::default(), &report);
-    }
-}
-
-/// Found by the simulator: the place that was being given up was forgotten when the run was stopped meanwhile,
-/// and its marker made the next contender wait out a lock delay.
-#[test]
-fn a_run_that_is_stopped_while_it_queues_again_leaves_nothing() {
-    for after_ms in 0..60 {
-        let fault = |at, kind| Fault {
-            at,
-            lasts: Duration::ZERO,
-            kind,
-        };
-        let at = Duration::from_secs(5);
-        let scenario = quiet(vec![
-            fault(at, FaultKind::RevokeLease(1)),
-            fault(at + Duration::from_millis(after_ms), FaultKind::Signal(1)),
-        ]);
-        let report = run(&scenario, Options::default());
-        assert_kept(&scenario, Options::default(), &report);
-    }
-}
-
-/// Found by the simulator: the lease was revoked by somebody while a request for the place was still under way. To hang a
-/// sign on it that keeps that request out, the lease was made anew; the request came before the sign, and found it.
-#[test]
-fn what_was_given_back_does_not_come_back_on_a_lease_made_anew() {
-    for seed in 0..200 {
-        let mut scenario = quiet(vec![
-            Fault {
-                at: Duration::from_secs(1),
-                lasts: Duration::from_secs(8),
-                kind: FaultKind::PauseMember(0),
-            },
-            Fault {
-                at: Duration::from_millis(9_100),
-                lasts: Duration::from_secs(12),
-                kind: FaultKind::RevokeLease(0),
-            },
-        ]);
-        scenario.seed = seed;
-        scenario.weather = Weather::Stormy;
-        scenario.members = vec![0; 3];
-        scenario.network.late_percent = 10;
-        scenario.network.lost_percent = 10;
-        scenario.hosts.truncate(1);
-        scenario.hosts[0].arrives_at = Duration::from_millis(8_600);
-        scenario.hosts[0].ttl = Duration::from_secs(10);
-        let report = run(&scenario, Options::default());
-        assert_kept(&scenario, Options::default(), &report);
-    }
+#[should_panic = "host 0 goes round in circles: make simulate SEED=7 RUNS=1"]
+fn who_looks_at_the_clock_for_ever_is_named() {
+    Kernel::install(7, vec![Clock::default()]);
+    while kernel::now().is_some() {}
 }

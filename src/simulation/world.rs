@@ -11,7 +11,7 @@ use crate::simulation::cluster::{Asked, Cluster, Effect, Knobs};
 use crate::simulation::host::{Host, name};
 use crate::simulation::kernel::{self, Clock, Kernel, Time};
 use crate::simulation::machine::Step;
-use crate::simulation::mutants::Mutant;
+use crate::simulation::mutants::{self, Mutant};
 use crate::simulation::network::Links;
 use crate::simulation::protocol::{Header, KeyValue, Keys, Notice, Reply, Request};
 use crate::simulation::random::Random;
@@ -146,6 +146,7 @@ pub fn run(scenario: &Scenario, options: Options) -> Report {
         missed: Duration::ZERO,
     });
     Kernel::install(scenario.seed, clocks.collect());
+    kernel::fire_early(mutants::timers_fire_early(options.mutant));
     let mut world = World::new(scenario.clone(), options);
     world.begin();
     world.go_on();
@@ -216,6 +217,10 @@ impl World {
             }
             self.steps += 1;
             self.happen(what);
+            if let Some(text) = kernel::circle() {
+                self.checker.violated(Kind::GoesRound, text);
+                break;
+            }
             self.settle_effects();
             self.checker.check();
         }

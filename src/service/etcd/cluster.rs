@@ -170,7 +170,7 @@ impl Cluster {
     pub async fn call<T, Answer>(
         &self,
         give_up_at: Instant,
-        request: impl Fn(Client) -> Answer + Sync,
+        request: impl Fn(Arc<Client>) -> Answer + Sync,
     ) -> Result<T, Failure>
     where
         Answer: Future<Output = Result<T, Error>> + Send,
@@ -330,7 +330,9 @@ impl Cluster {
             if let Some((turn, ends)) = hedge.due() {
                 let overdue_after = self.overdue_after(hedge.remaining());
                 let member = &self.members[turn.member];
-                hedge.start(turn, overdue_after, attempt(turn.member, member, ends));
+                // In a box: it is large, and would be moved three times.
+                let attempt = Box::pin(attempt(turn.member, member, ends));
+                hedge.start(turn, overdue_after, attempt);
             }
             let Some(Ended { turn, took, result }) = hedge.ended().await else {
                 if hedge.is_over() {
@@ -422,8 +424,8 @@ impl Cluster {
 
     /// Deletes one key, as it is.
     pub async fn delete(&self, key: &str, give_up_at: Instant) -> Result<(), Failure> {
-        self.call(give_up_at, |mut client| async move {
-            client.delete(key, None).await.map(|_| ())
+        self.call(give_up_at, |client| async move {
+            client.kv_client().delete(key, None).await.map(|_| ())
         })
         .await
     }

@@ -75,8 +75,8 @@ impl QueueView {
         let key = key.as_str();
         let value = self
             .cluster
-            .call(clock::now() + PATIENCE, |mut client| async move {
-                let response = client.get(key, None).await?;
+            .call(clock::now() + PATIENCE, |client| async move {
+                let response = client.kv_client().get(key, None).await?;
                 Ok(response.kvs().first().map(|kv| Entry::parse(kv.value())))
             })
             .await;

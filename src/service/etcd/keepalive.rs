@@ -5,6 +5,7 @@
 //! shows our key with our create_revision and our lease: then that member's leader was still the leader after
 //! it had renewed.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use etcd_client::{
@@ -26,7 +27,7 @@ const ELECTION_PAUSE: Duration = Duration::from_millis(20);
 /// An open keepalive stream. Its replies come in the order of its requests, so a stream with a request that
 /// was not answered must be dropped.
 pub struct KeepAlive {
-    client: Client,
+    client: Arc<Client>,
     keeper: LeaseKeeper,
     replies: LeaseKeepAliveStream,
 }
@@ -64,7 +65,7 @@ pub enum Verdict {
 impl KeepAlive {
     /// Opens a stream. etcd-client keeps the first reply for itself, without TTL and term: it counts for
     /// nothing.
-    pub async fn open(client: Client, lease: i64) -> Result<Self, Error> {
+    pub async fn open(client: Arc<Client>, lease: i64) -> Result<Self, Error> {
         let (keeper, replies) = client.lease_client().keep_alive(lease).await?;
         Ok(Self {
             client,
@@ -98,7 +99,7 @@ impl KeepAlive {
     ) -> Result<Verdict, Error> {
         loop {
             let reply = self.exchange().await?;
-            let read = OwnRead::of(&mut self.client, keys).await?;
+            let read = OwnRead::of(&self.client, keys).await?;
             if let Some(verdict) = judge(&reply, &read, token, lease) {
                 return Ok(verdict);
             }
@@ -109,10 +110,11 @@ impl KeepAlive {
 
 impl OwnRead {
     /// Reads what stands under our entries' keys, all at one revision.
-    pub async fn of(client: &mut Client, keys: &Keys) -> Result<Self, Error> {
+    pub async fn of(client: &Client, keys: &Keys) -> Result<Self, Error> {
         let options = || Some(GetOptions::new().with_keys_only());
+        let mut kv = client.kv_client();
         let (header, own) = if let [only] = &keys.locks[..] {
-            let mut response = client.get(only.entry.as_str(), options()).await?;
+            let mut response = kv.get(only.entry.as_str(), options()).await?;
             (response.take_header(), vec![own_key(response.kvs())])
         } else {
             // A transaction that only reads is as linearizable as a read (etcd: server/etcdserver/v3_server.go).
@@ -120,7 +122,7 @@ impl OwnRead {
                 .entries()
                 .map(|key| TxnOp::get(key, options()))
                 .collect();
-            let mut response = client.txn(Txn::new().and_then(gets)).await?;
+            let mut response = kv.txn(Txn::new().and_then(gets)).await?;
             let header = response.take_header();
             let own = |answer| match answer {
                 TxnOpResponse::Get(get) => own_key(get.kvs()),

@@ -74,7 +74,8 @@ pub struct Member {
 #[derive(Clone)]
 struct Connection {
     number: u64,
-    client: Client,
+    /// Large, and cloned for every request.
+    client: Arc<Client>,
     is_met: Arc<AtomicBool>,
 }
 
@@ -116,7 +117,7 @@ impl Member {
     pub async fn call<T, Answer>(
         &self,
         give_up_at: Instant,
-        request: impl Fn(Client) -> Answer,
+        request: impl Fn(Arc<Client>) -> Answer,
     ) -> Result<T, Failure>
     where
         Answer: Future<Output = Result<T, Error>>,
@@ -137,12 +138,12 @@ impl Member {
         &self,
         connection: &Connection,
         give_up_at: Instant,
-        request: impl Fn(Client) -> Answer,
+        request: impl Fn(Arc<Client>) -> Answer,
     ) -> Result<T, Failure>
     where
         Answer: Future<Output = Result<T, Error>>,
     {
-        let exchange = request(connection.client.clone());
+        let exchange = request(Arc::clone(&connection.client));
         let result = self.bounded(give_up_at, exchange).await;
         if let Err(failure) = &result
             && failure.is_of_the_connection()
@@ -238,7 +239,7 @@ impl Member {
         let client = Client::from_channel(channel, Some(options)).await;
         Ok(Connection {
             number: self.connections.fetch_add(1, Ordering::Relaxed),
-            client: client.map_err(|error| self.failure(&error))?,
+            client: Arc::new(client.map_err(|error| self.failure(&error))?),
             is_met: Arc::new(AtomicBool::new(false)),
         })
     }

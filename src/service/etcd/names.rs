@@ -23,13 +23,13 @@ pub async fn names(
     let prefix = prefix.to_string();
     let prefix = prefix.as_str();
     let response = cluster
-        .call(give_up_at, |mut client| async move {
+        .call(give_up_at, |client| async move {
             // What is not an entry stands behind all names: `~` sorts after their alphabet.
             let options = GetOptions::new()
                 .with_range(format!("{prefix}~"))
                 .with_keys_only()
                 .with_limit(KEYS_MAX);
-            client.get(prefix, Some(options)).await
+            client.kv_client().get(prefix, Some(options)).await
         })
         .await?;
     let names: BTreeSet<String> = response

@@ -13,6 +13,8 @@
 //! - That serves too where etcd has no space: etcd 3.4 then refuses every transaction, but neither revocations nor
 //!   deletions.
 
+use etcd_client::TxnResponse;
+
 use super::cluster::Cluster;
 use super::session::{Session, Stage};
 use super::trouble::{Failure, Sign};
@@ -43,10 +45,10 @@ async fn delete_keys(
 ) -> Result<(), Failure> {
     let sign_on = session.outstanding.is_any().then_some(session.lease);
     let txn = session.keys.release(token, sign_on);
-    let mut released = cluster.transact(&txn, give_up_at).await;
+    let released = cluster.transact(&txn, give_up_at).await;
     if is_without_lease(&released) {
-        let txn = session.keys.release(token, None);
-        released = cluster.transact(&txn, give_up_at).await;
+        // What is outstanding would come back before there is a sign: so nothing is given back without one.
+        return keep_out_by_another_lease(cluster, session, give_up_at).await;
     }
     match released {
         Ok(response) => {
@@ -68,17 +70,35 @@ async fn keep_out(
     give_up_at: Instant,
 ) -> Result<(), Failure> {
     let txn = session.keys.keep_out(session.lease, session.lease);
-    let mut kept_out = cluster.transact(&txn, give_up_at).await;
+    let kept_out = cluster.transact(&txn, give_up_at).await;
     if is_without_lease(&kept_out) {
         // Not there yet, or not any more.
-        kept_out = match session.lease_for_sign(cluster, give_up_at).await {
-            Ok(lease) => {
-                let txn = session.keys.keep_out(session.lease, lease);
-                cluster.transact(&txn, give_up_at).await
-            }
-            Err(failure) => Err(failure),
-        };
+        return keep_out_by_another_lease(cluster, session, give_up_at).await;
     }
+    settle(cluster, session, kept_out, give_up_at).await
+}
+
+async fn keep_out_by_another_lease(
+    cluster: &Cluster,
+    session: &Session,
+    give_up_at: Instant,
+) -> Result<(), Failure> {
+    let kept_out = match session.lease_for_sign(cluster, give_up_at).await {
+        Ok(lease) => {
+            let txn = session.keys.keep_out(session.lease, lease);
+            cluster.transact(&txn, give_up_at).await
+        }
+        Err(failure) => Err(failure),
+    };
+    settle(cluster, session, kept_out, give_up_at).await
+}
+
+async fn settle(
+    cluster: &Cluster,
+    session: &Session,
+    kept_out: Result<TxnResponse, Failure>,
+    give_up_at: Instant,
+) -> Result<(), Failure> {
     match kept_out {
         Ok(response) => {
             if !response.succeeded() {

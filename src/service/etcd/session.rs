@@ -288,8 +288,8 @@ impl Session {
     ) -> Result<Checked, Failure> {
         let keys = &self.keys;
         let read = cluster
-            .call(give_up_at, |mut client| async move {
-                OwnRead::of(&mut client, keys).await
+            .call(give_up_at, |client| async move {
+                OwnRead::of(&client, keys).await
             })
             .await?;
         Ok(match read.lost(token, self.lease) {

@@ -50,6 +50,8 @@ pub enum Kind {
     StartedUnguarded,
     /// A command lives long after the front or the witness was killed.
     OutlivesGuard,
+    /// P1: a run goes round in circles, and nothing else of its process gets its turn.
+    GoesRound,
 }
 
 impl Kind {
@@ -70,6 +72,7 @@ impl Kind {
         Self::GuardHadToAct,
         Self::StartedUnguarded,
         Self::OutlivesGuard,
+        Self::GoesRound,
     ];
 }
 
@@ -119,8 +122,6 @@ struct Seen {
     /// Something was done to its place.
     tampered: bool,
     guard_gone_at: Option<Time>,
-    /// A request of it was sent again by somebody in between, after it was carried out.
-    sent_again_by_others: bool,
     ran: bool,
     endings: usize,
     /// Until when the server keeps each lease, by what this host was told.
@@ -150,6 +151,10 @@ pub struct Checker {
     sent: BTreeMap<u64, Time>,
     /// Keepalives that were carried out by one who could not.
     untrue: BTreeSet<u64>,
+    /// The leases of which a grant, and those of which an entry was carried out again, since somebody in between had
+    /// sent it a second time.
+    granted_again: BTreeSet<i64>,
+    put_again: BTreeSet<i64>,
 }
 
 impl Checker {
@@ -176,6 +181,8 @@ impl Checker {
             given_back: Vec::new(),
             sent: BTreeMap::new(),
             untrue: BTreeSet::new(),
+            granted_again: BTreeSet::new(),
+            put_again: BTreeSet::new(),
         }
     }
 
@@ -265,8 +272,14 @@ impl Checker {
 
     // What happens to places and trees.
 
-    pub fn sent_again_by_others(&mut self, host: usize) {
-        self.hosts[host].sent_again_by_others = true;
+    pub fn sent_again_by_others(&mut self, request: &Request) {
+        match request {
+            Request::Grant { lease, .. } => {
+                self.granted_again.insert(*lease);
+            }
+            Request::Transact(transaction) => self.put_again.extend(transaction.leases_of_puts()),
+            _ => {}
+        }
     }
 
     pub fn arrived(&mut self, host: usize) {

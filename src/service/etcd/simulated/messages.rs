@@ -43,6 +43,8 @@ pub struct RangeRequest {
     pub revision: i64,
     #[prost(int32, tag = "5")]
     pub sort_order: i32,
+    #[prost(int32, tag = "6")]
+    pub sort_target: i32,
     #[prost(bool, tag = "7")]
     pub serializable: bool,
     #[prost(bool, tag = "8")]

@@ -15,8 +15,7 @@ pub const CLUSTER: u64 = 0xc1;
 pub fn request(path: &str, message: &[u8]) -> Result<Request, DecodeError> {
     Ok(match path {
         "/etcdserverpb.KV/Range" => {
-            let range = wire::RangeRequest::decode(message)?;
-            assert!(!range.serializable, "a reading that is not linearizable");
+            let range = plain(wire::RangeRequest::decode(message)?);
             Request::Get {
                 keys_only: range.keys_only,
                 keys: keys(range.key, range.range_end),
@@ -71,6 +70,19 @@ pub fn watch(stream: u64, watch: i64, message: &[u8]) -> Result<Option<WatchFor>
     }))
 }
 
+/// A reading of all that is there now, in the order of the keys, through the leader: nothing shipped asks for another in
+/// the simulation, and what does has to be put into the model first.
+fn plain(range: wire::RangeRequest) -> wire::RangeRequest {
+    let asks_for_more = range.limit != 0
+        || range.revision != 0
+        || range.sort_order != 0
+        || range.sort_target != 0
+        || range.serializable
+        || range.count_only;
+    assert!(!asks_for_more, "not simulated: {range:?}");
+    range
+}
+
 const fn keys(key: Vec<u8>, end: Vec<u8>) -> Keys {
     Keys { key, end }
 }
@@ -99,19 +111,28 @@ fn compare(compare: wire::Compare) -> Compare {
 
 fn op(op: wire::RequestOp) -> Op {
     match op.request.expect("an operation") {
-        RequestOf::Range(range) => Op::Get {
-            keys_only: range.keys_only,
-            keys: keys(range.key, range.range_end),
-        },
-        RequestOf::Put(put) => Op::Put {
-            key: put.key,
-            value: put.value,
-            lease: put.lease,
-            ignore_value: put.ignore_value,
-        },
-        RequestOf::DeleteRange(range) => Op::Delete {
-            keys: keys(range.key, range.range_end),
-        },
+        RequestOf::Range(range) => {
+            let range = plain(range);
+            Op::Get {
+                keys_only: range.keys_only,
+                keys: keys(range.key, range.range_end),
+            }
+        }
+        RequestOf::Put(put) => {
+            assert!(!put.prev_kv && !put.ignore_lease, "not simulated: {put:?}");
+            Op::Put {
+                key: put.key,
+                value: put.value,
+                lease: put.lease,
+                ignore_value: put.ignore_value,
+            }
+        }
+        RequestOf::DeleteRange(range) => {
+            assert!(!range.prev_kv, "not simulated: {range:?}");
+            Op::Delete {
+                keys: keys(range.key, range.range_end),
+            }
+        }
     }
 }
 
@@ -236,4 +257,29 @@ fn frame(message: &impl Message) -> Vec<u8> {
     frame.extend((length as u32).to_be_bytes());
     message.encode(&mut frame).expect("a vector grows");
     frame
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reading_that_the_model_does_not_know_is_refused() {
+        let refused: [fn(&mut wire::RangeRequest); 6] = [
+            |range| range.limit = 1,
+            |range| range.revision = 5,
+            |range| range.sort_order = 1,
+            |range| range.sort_target = 2,
+            |range| range.serializable = true,
+            |range| range.count_only = true,
+        ];
+        assert!(request("/etcdserverpb.KV/Range", &[]).is_ok());
+        for change in refused {
+            let mut range = wire::RangeRequest::default();
+            change(&mut range);
+            let message = range.encode_to_vec();
+            let asked = std::panic::catch_unwind(|| request("/etcdserverpb.KV/Range", &message));
+            assert!(asked.is_err(), "{range:?}");
+        }
+    }
 }

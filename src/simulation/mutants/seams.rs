@@ -1,6 +1,5 @@
-//! What would happen if a rule were broken. Nothing shipped is changed for it: a mutant is put between the
-//! supervisor and its surroundings (events and actions), or between the service and etcd (requests and
-//! replies), and makes the whole behave as if the rule were not there.
+//! Where the rules are broken: at the events and actions of the supervisor, and at what is sent to etcd and what comes
+//! back.
 
 use std::time::Duration;
 
@@ -9,150 +8,11 @@ use crate::lock::entry::Entry;
 use crate::lock::key::Prefix;
 use crate::lock::limit::Limit;
 use crate::simulation::host::{Host, name};
+use crate::simulation::mutants::Mutant;
 use crate::simulation::protocol::{
     Answer, KeyValue, Keys, Op, OpAnswer, Reply, Request, Transaction,
 };
 use crate::supervisor::{Action, Event, Place};
-
-/// A rule that is broken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Mutant {
-    // When a lease is believed.
-    /// It counts from when the answer came.
-    DeadlineFromReceipt,
-    /// The TTL that was asked for counts, not what the server granted.
-    AskedTtl,
-    /// Two clocks are taken to go alike.
-    NoClockMargin,
-    /// Killing is taken to need no time.
-    NoMargin,
-    /// Deadlines stand on CLOCK_MONOTONIC, which does not count a suspend.
-    SuspendUncounted,
-    /// A keepalive that succeeded is believed, whoever answered it.
-    NoValidation,
-    /// A command is started however old the lease is.
-    StaleStart,
-    /// Leases are not renewed.
-    NoRenewal,
-    /// Waiters do not renew theirs.
-    WaitersDoNotRenew,
-    /// A member that does not answer is asked again, and no other.
-    NoFailover,
-
-    // What a loss does.
-    /// Proof of a loss changes nothing.
-    LossIgnored,
-    /// A proven loss gives the command its grace.
-    GraceAfterLoss,
-    /// Our own key is not watched.
-    OwnKeyUnwatched,
-    /// Our own key is not read.
-    OwnKeyUnread,
-    /// A command that is seen to end too late is taken to have ended well.
-    LateEndIsSuccess,
-
-    // How a command is ended, and by whom.
-    /// The lock is given back when the command has ended, whoever is left of it.
-    ReleaseAtEnd,
-    /// KILL was sent, so the lock is given back.
-    ReleaseAtKill,
-    /// KILL without TERM.
-    NoGrace,
-    /// TERM without KILL.
-    NoKill,
-    /// Front and witness do not know the deadline.
-    NoPublish,
-    /// They know only the first one.
-    PublishedOnce,
-    /// Nobody asks whether front and witness are there.
-    StartUnguarded,
-    /// Front or witness may be gone.
-    GuardGoneIgnored,
-
-    // The queue.
-    /// Whom we stood behind is gone: so we are the first.
-    PredecessorOnly,
-    /// Two may hold an exclusive lock.
-    LimitOfTwo,
-    /// An entry that must not wait is put like any other.
-    NonblockUnguarded,
-    /// One who queues again keeps its token.
-    OldToken,
-    /// Whoever uses the token does not have it compared.
-    UnfencedWrite,
-
-    // The modes.
-    /// A reader does not wait for anybody.
-    SharedIgnoresExclusive,
-    /// One more than the slots may hold the lock.
-    SlotsOffByOne,
-    /// Only one's own limit counts, and not those of others ahead.
-    OwnLimitOnly,
-    /// Whoever vanished counts no more, whatever its limit.
-    VanishedIgnored,
-
-    // Clean and unclean.
-    /// No marker is put with the entry.
-    MarkerForgotten,
-    /// It is not removed with it.
-    MarkerKept,
-    /// A release leaves nothing that keeps out what was sent before it and comes after it.
-    SignForgotten,
-    /// A marker without its entry means nothing.
-    LockDelayIgnored,
-    /// The lock is not given back.
-    NoRelease,
-    /// What stands under our key is deleted, whoever put it.
-    ReleaseUnguarded,
-}
-
-impl Mutant {
-    /// All of them, each with a seed that finds it, so that it need not be looked for every time.
-    pub const ALL: &[(Self, u64)] = &[
-        (Self::DeadlineFromReceipt, 98),
-        (Self::AskedTtl, 63),
-        (Self::NoClockMargin, 4),
-        (Self::NoMargin, 4),
-        (Self::SuspendUncounted, 1),
-        (Self::NoValidation, 237),
-        (Self::StaleStart, 52),
-        (Self::NoRenewal, 3),
-        (Self::WaitersDoNotRenew, 3),
-        (Self::NoFailover, 5),
-        (Self::LossIgnored, 21),
-        (Self::GraceAfterLoss, 14),
-        (Self::OwnKeyUnwatched, 825),
-        (Self::OwnKeyUnread, 18),
-        (Self::LateEndIsSuccess, 2),
-        (Self::ReleaseAtEnd, 4),
-        (Self::ReleaseAtKill, 0),
-        (Self::NoGrace, 1),
-        (Self::NoKill, 0),
-        (Self::NoPublish, 17),
-        (Self::PublishedOnce, 3),
-        (Self::StartUnguarded, 0),
-        (Self::GuardGoneIgnored, 0),
-        (Self::PredecessorOnly, 147),
-        (Self::LimitOfTwo, 17),
-        (Self::NonblockUnguarded, 1),
-        (Self::OldToken, 55),
-        (Self::UnfencedWrite, 1),
-        (Self::MarkerForgotten, 17),
-        (Self::MarkerKept, 0),
-        (Self::SignForgotten, 144),
-        (Self::LockDelayIgnored, 17),
-        (Self::NoRelease, 0),
-        (Self::ReleaseUnguarded, 131),
-    ];
-
-    /// Those that only a history with other modes can find.
-    pub const OF_MODES: &[(Self, u64)] = &[
-        (Self::SharedIgnoresExclusive, 1),
-        (Self::SlotsOffByOne, 3),
-        (Self::OwnLimitOnly, 1),
-        (Self::VanishedIgnored, 1),
-    ];
-}
 
 /// What mutants remember of a host.
 #[derive(Debug, Default)]
@@ -287,6 +147,11 @@ pub fn request(mutant: Option<Mutant>, host: &Host, request: &mut Request) {
             let is_sign = |op: &Op| matches!(op, Op::Put { key, .. } if key.ends_with(b"~"));
             transaction.then.retain(|op| !is_sign(op));
             transaction.otherwise.retain(|op| !is_sign(op));
+        }
+        (Some(Mutant::UnsignedWithoutLease), Request::Transact(transaction)) => {
+            let is_elsewhere = |op: &Op| matches!(op, Op::Put { key, lease, .. } if lease_of_sign(key).is_some_and(|own| own != *lease));
+            transaction.then.retain(|op| !is_elsewhere(op));
+            transaction.otherwise.retain(|op| !is_elsewhere(op));
         }
         (Some(Mutant::ReleaseUnguarded), Request::Transact(transaction))
             if is_release(transaction) =>
@@ -482,4 +347,18 @@ pub fn compares_token(mutant: Option<Mutant>) -> bool {
 /// Whether hosts' clocks miss the time in which they were suspended.
 pub fn misses_suspends(mutant: Option<Mutant>) -> bool {
     mutant == Some(Mutant::SuspendUncounted)
+}
+
+/// How much too early timers fire.
+pub fn timers_fire_early(mutant: Option<Mutant>) -> Duration {
+    match mutant {
+        Some(Mutant::TimersFireEarly) => Duration::from_millis(1),
+        _ => Duration::ZERO,
+    }
+}
+
+/// The lease of the session whose sign this key is.
+fn lease_of_sign(key: &[u8]) -> Option<i64> {
+    let key = std::str::from_utf8(key).ok()?.strip_suffix('~')?;
+    i64::from_str_radix(key.rsplit('/').next()?, 16).ok()
 }

@@ -1,0 +1,165 @@
+//! What would happen if a rule were broken. Nothing shipped is changed for it: a mutant is put between the
+//! supervisor and its surroundings (events and actions), or between the service and etcd (requests and
+//! replies), and makes the whole behave as if the rule were not there.
+
+// Where they are broken.
+mod seams;
+
+pub use seams::{
+    Memory, action, compares_token, event, member, misses_suspends, reply, request,
+    timers_fire_early,
+};
+
+/// A rule that is broken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Mutant {
+    // When a lease is believed.
+    /// It counts from when the answer came.
+    DeadlineFromReceipt,
+    /// The TTL that was asked for counts, not what the server granted.
+    AskedTtl,
+    /// Two clocks are taken to go alike.
+    NoClockMargin,
+    /// Killing is taken to need no time.
+    NoMargin,
+    /// Deadlines stand on CLOCK_MONOTONIC, which does not count a suspend.
+    SuspendUncounted,
+    /// A keepalive that succeeded is believed, whoever answered it.
+    NoValidation,
+    /// A command is started however old the lease is.
+    StaleStart,
+    /// Leases are not renewed.
+    NoRenewal,
+    /// Waiters do not renew theirs.
+    WaitersDoNotRenew,
+    /// A member that does not answer is asked again, and no other.
+    NoFailover,
+    /// Timers fire a little too early, and whoever waits for an instant asks again at once.
+    TimersFireEarly,
+
+    // What a loss does.
+    /// Proof of a loss changes nothing.
+    LossIgnored,
+    /// A proven loss gives the command its grace.
+    GraceAfterLoss,
+    /// Our own key is not watched.
+    OwnKeyUnwatched,
+    /// Our own key is not read.
+    OwnKeyUnread,
+    /// A command that is seen to end too late is taken to have ended well.
+    LateEndIsSuccess,
+
+    // How a command is ended, and by whom.
+    /// The lock is given back when the command has ended, whoever is left of it.
+    ReleaseAtEnd,
+    /// KILL was sent, so the lock is given back.
+    ReleaseAtKill,
+    /// KILL without TERM.
+    NoGrace,
+    /// TERM without KILL.
+    NoKill,
+    /// Front and witness do not know the deadline.
+    NoPublish,
+    /// They know only the first one.
+    PublishedOnce,
+    /// Nobody asks whether front and witness are there.
+    StartUnguarded,
+    /// Front or witness may be gone.
+    GuardGoneIgnored,
+
+    // The queue.
+    /// Whom we stood behind is gone: so we are the first.
+    PredecessorOnly,
+    /// Two may hold an exclusive lock.
+    LimitOfTwo,
+    /// An entry that must not wait is put like any other.
+    NonblockUnguarded,
+    /// One who queues again keeps its token.
+    OldToken,
+    /// Whoever uses the token does not have it compared.
+    UnfencedWrite,
+
+    // The modes.
+    /// A reader does not wait for anybody.
+    SharedIgnoresExclusive,
+    /// One more than the slots may hold the lock.
+    SlotsOffByOne,
+    /// Only one's own limit counts, and not those of others ahead.
+    OwnLimitOnly,
+    /// Whoever vanished counts no more, whatever its limit.
+    VanishedIgnored,
+
+    // Clean and unclean.
+    /// No marker is put with the entry.
+    MarkerForgotten,
+    /// It is not removed with it.
+    MarkerKept,
+    /// A release leaves nothing that keeps out what was sent before it and comes after it.
+    SignForgotten,
+    /// The same, only where the lease is gone that the sign would hang on.
+    UnsignedWithoutLease,
+    /// A marker without its entry means nothing.
+    LockDelayIgnored,
+    /// The lock is not given back.
+    NoRelease,
+    /// What stands under our key is deleted, whoever put it.
+    ReleaseUnguarded,
+}
+
+impl Mutant {
+    /// Those that the histories of a seed find.
+    pub const ALL: &[Self] = &[
+        Self::DeadlineFromReceipt,
+        Self::AskedTtl,
+        Self::NoClockMargin,
+        Self::NoMargin,
+        Self::SuspendUncounted,
+        Self::NoValidation,
+        Self::StaleStart,
+        Self::NoRenewal,
+        Self::WaitersDoNotRenew,
+        Self::NoFailover,
+        Self::TimersFireEarly,
+        Self::LossIgnored,
+        Self::GraceAfterLoss,
+        Self::OwnKeyUnwatched,
+        Self::OwnKeyUnread,
+        Self::LateEndIsSuccess,
+        Self::ReleaseAtEnd,
+        Self::ReleaseAtKill,
+        Self::NoGrace,
+        Self::NoKill,
+        Self::NoPublish,
+        Self::PublishedOnce,
+        Self::StartUnguarded,
+        Self::GuardGoneIgnored,
+        Self::PredecessorOnly,
+        Self::LimitOfTwo,
+        Self::NonblockUnguarded,
+        Self::OldToken,
+        Self::UnfencedWrite,
+        Self::MarkerForgotten,
+        Self::MarkerKept,
+        Self::SignForgotten,
+        Self::LockDelayIgnored,
+        Self::NoRelease,
+        Self::ReleaseUnguarded,
+    ];
+
+    /// Those that only a history with other modes can find.
+    pub const OF_MODES: &[Self] = &[
+        Self::SharedIgnoresExclusive,
+        Self::SlotsOffByOne,
+        Self::OwnLimitOnly,
+        Self::VanishedIgnored,
+    ];
+
+    /// Those that need what hardly ever happens: found by histories drawn for it (regressions.rs).
+    pub const OF_REGRESSIONS: &[Self] = &[Self::UnsignedWithoutLease];
+
+    /// All of them.
+    pub fn every() -> impl Iterator<Item = Self> {
+        let lists = [Self::ALL, Self::OF_MODES, Self::OF_REGRESSIONS];
+        lists.into_iter().flatten().copied()
+    }
+}
