@@ -56,10 +56,11 @@ SIMULATION = cargo test --locked --profile simulation --bin leasehold -- --nocap
 
 simulate: ## seeded histories: make simulate SEED=1 RUNS=100000 THREADS=2
 	SEED="$(SEED)" RUNS="$(or $(RUNS),20000)" THREADS="$(THREADS)" \
-	    $(SIMULATION) simulation::tests::fresh_histories_keep_every_promise simulation::modes::tests::histories_with_readers_and_slots_keep_every_promise
+	    $(SIMULATION) simulation::tests::fresh_histories_keep_every_promise simulation::modes::tests::histories_with_readers_and_slots_keep_every_promise \
+	    simulation::policies::tests::histories_with_policies_keep_every_promise
 
 mutants: ## after how many histories the simulator finds each broken rule: the tables of docs/correctness.md
-	COUNT=1 $(SIMULATION) --test-threads 1 $(addprefix simulation::matrix::,every_mutant_is_found every_mutant_of_the_modes_is_found \
+	COUNT=1 $(SIMULATION) --test-threads 1 $(addprefix simulation::matrix::,every_mutant_is_found every_mutant_of_the_modes_is_found every_mutant_of_the_policies_is_found \
 	    every_mutant_of_a_regression_is_found every_check_finds_a_mutant_by_itself)
 
 bench: ## the figures of the README

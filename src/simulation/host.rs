@@ -19,11 +19,12 @@ use crate::lock::entry::{Entry, QueuePolicy};
 use crate::lock::key::Prefix;
 use crate::lock::name::LockName;
 use crate::lock::token::{LeaseId, Token};
-use crate::service::Wanted;
 use crate::service::etcd::{Connection, Etcd};
+use crate::service::{self, Wanted};
 use crate::simulation::kernel;
 use crate::simulation::machine::Machine;
 use crate::simulation::mutants::Memory;
+use crate::simulation::policies;
 use crate::simulation::scenario::HostPlan;
 use crate::simulation::world::Occurrence;
 use crate::supervisor::{Action, Event, OnLoss, Plan, Supervisor};
@@ -48,6 +49,12 @@ pub struct Host {
     pub inbox: VecDeque<Event>,
     /// What is to happen once the host, or its manager, goes on.
     pub deferred: Vec<Occurrence>,
+}
+
+/// What a run writes into the store at its end, beyond what the service knows.
+pub struct Said {
+    pub entry: Entry,
+    pub memory: service::Memory,
 }
 
 /// The manager process.
@@ -112,22 +119,30 @@ impl Host {
             prefix: Prefix::default(),
             ttl: self.plan.ttl,
             nonblock: self.plan.nonblock,
-            entry: Entry {
-                v: Entry::VERSION,
-                limit: self.plan.limit,
-                host: format!("host{}", self.number),
-                user: "simulation".to_owned(),
-                pid: self.number as i32,
-                program: "report".to_owned(),
-                reason: String::new(),
-                queued: "2026-11-22T03:00:00Z".to_owned(),
-                held: None,
-                held_until: None,
-                queue: QueuePolicy::Fifo,
-                locks: Vec::new(),
-                lock_delay_ms: self.plan.lock_delay.as_millis() as u64,
+            entry: self.entry(),
+            once: self.plan.policy.once.then(policies::once_id),
+        }
+    }
+
+    /// What it says of itself.
+    pub fn entry(&self) -> Entry {
+        Entry {
+            v: Entry::VERSION,
+            limit: self.plan.limit,
+            host: format!("host{}", self.number),
+            user: "simulation".to_owned(),
+            pid: self.number as i32,
+            program: "report".to_owned(),
+            reason: String::new(),
+            queued: "2026-11-22T03:00:00Z".to_owned(),
+            held: None,
+            held_until: None,
+            queue: match self.plan.policy.latest {
+                true => QueuePolicy::Latest,
+                false => QueuePolicy::Fifo,
             },
-            once: None,
+            locks: Vec::new(),
+            lock_delay_ms: self.plan.lock_delay.as_millis() as u64,
         }
     }
 
@@ -143,8 +158,8 @@ impl Host {
             on_leftover: self.plan.on_leftover,
             on_loss: OnLoss::Kill,
             conflict_status: 75,
-            hold_min: Duration::ZERO,
-            once: false,
+            hold_min: self.plan.policy.hold_min,
+            once: self.plan.policy.once,
             record: false,
         }
     }
@@ -190,7 +205,7 @@ impl Manager {
     }
 
     /// Has the service do what is for it; everything else comes back.
-    pub fn perform(&mut self, action: Action) -> Option<Action> {
+    pub fn perform(&mut self, action: Action, said: Said) -> Option<Action> {
         let _context = self.runtime.enter();
         let etcd = self.etcd.as_mut()?;
         match action {
@@ -198,6 +213,8 @@ impl Manager {
             Action::Renew { give_up_at } => etcd.renew(give_up_at),
             Action::Announce => etcd.announce(),
             Action::Release { give_up_at } => etcd.release(give_up_at),
+            Action::Keep { give_up_at, until } => etcd.keep(said.entry, until, give_up_at),
+            Action::Record { give_up_at, .. } => etcd.record(said.memory, give_up_at),
             other => return Some(other),
         }
         None

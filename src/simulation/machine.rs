@@ -185,7 +185,7 @@ impl Machine {
                 }
             },
             Step::CommandEnds if command => {
-                let ended = Ended::Exited(3);
+                let ended = Ended::Exited(0);
                 self.ended = Some(ended);
                 match self.plan.leftovers {
                     Some(after) => {

@@ -7,6 +7,7 @@ use super::checker::{Kind, Violation};
 use super::modes::mixed;
 use super::mutants::Mutant;
 use super::page;
+use super::policies::with_policies;
 use super::regressions;
 use super::scenario::Scenario;
 use super::tests::variable;
@@ -33,8 +34,18 @@ const FOUND_BY: &[(Kind, Mutant)] = &[
     (Kind::GuardHadToAct, Mutant::PublishedOnce),
     (Kind::StartedUnguarded, Mutant::StartUnguarded),
     (Kind::OutlivesGuard, Mutant::GuardGoneIgnored),
+    (Kind::FreedTooEarly, Mutant::KeptOnOldLease),
+    (Kind::DoneAgain, Mutant::RecordUnread),
     (Kind::GoesRound, Mutant::TimersFireEarly),
 ];
+
+/// The histories in which a mutant of [`FOUND_BY`] can show.
+fn histories_for(mutant: Mutant) -> Histories {
+    match Mutant::OF_POLICIES.contains(&mutant) {
+        true => with_policies,
+        false => Scenario::draw,
+    }
+}
 
 /// A family of histories: one for each seed.
 type Histories = fn(u64) -> Scenario;
@@ -107,6 +118,15 @@ fn every_mutant_of_the_modes_is_found() {
     every_one_is_found("mutants of the modes", Mutant::OF_MODES, mixed);
 }
 
+#[test]
+fn every_mutant_of_the_policies_is_found() {
+    every_one_is_found(
+        "mutants of the policies",
+        Mutant::OF_POLICIES,
+        with_policies,
+    );
+}
+
 /// What only chance of a kind finds that is hardly ever drawn.
 #[test]
 fn every_mutant_of_a_regression_is_found() {
@@ -121,8 +141,13 @@ fn every_check_finds_a_mutant_by_itself() {
     assert_eq!(kinds, Kind::ALL, "one for each check");
     if variable("COUNT").is_some() {
         let rows = FOUND_BY.iter().map(|(kind, mutant)| {
-            let (seed, _) = found(Scenario::draw, *mutant, Some(*kind), 0..HISTORIES_MAX)
-                .unwrap_or_else(|| panic!("{kind:?} does not find {mutant:?}"));
+            let (seed, _) = found(
+                histories_for(*mutant),
+                *mutant,
+                Some(*kind),
+                0..HISTORIES_MAX,
+            )
+            .unwrap_or_else(|| panic!("{kind:?} does not find {mutant:?}"));
             [
                 format!("`{kind:?}`"),
                 (seed + 1).to_string(),
@@ -142,7 +167,7 @@ fn every_check_finds_a_mutant_by_itself() {
         let named = [format!("{kind:?}"), format!("{mutant:?}")];
         assert_eq!([row[0], row[2]], named, "as in FOUND_BY: make mutants");
         let seeds = std::iter::once(seed_of(row));
-        let violation = found(Scenario::draw, *mutant, Some(*kind), seeds);
+        let violation = found(histories_for(*mutant), *mutant, Some(*kind), seeds);
         assert!(
             violation.is_some(),
             "{row:?} is not so any more: make mutants"

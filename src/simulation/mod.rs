@@ -28,6 +28,8 @@ pub mod random;
 mod scenario;
 // Histories in which not everybody wants the lock alone.
 mod modes;
+// Runs that want more than the lock.
+mod policies;
 // Coincidences that chance alone would rarely bring about.
 mod plots;
 // What etcd keeps.

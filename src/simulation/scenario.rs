@@ -61,7 +61,20 @@ pub struct HostPlan {
     pub limit: Limit,
     pub max_runtime: Option<Duration>,
     pub on_leftover: OnLeftover,
+    /// See `policies`.
+    pub policy: Policy,
     pub command: CommandPlan,
+}
+
+/// What a run wants besides the lock.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Policy {
+    /// `--hold-min`
+    pub hold_min: Duration,
+    /// `--once`, with the same ID as all others.
+    pub once: bool,
+    /// `--queue latest`
+    pub latest: bool,
 }
 
 /// What is run under the lock.
@@ -128,6 +141,7 @@ impl HostPlan {
             limit: Limit::EXCLUSIVE,
             max_runtime: None,
             on_leftover: OnLeftover::Wait,
+            policy: Policy::default(),
             command: CommandPlan {
                 errno: None,
                 runs_for: Duration::from_millis(100),
@@ -236,6 +250,7 @@ impl Scenario {
                 OnLeftover::Kill,
                 OnLeftover::Leave,
             ]),
+            policy: Policy::default(),
             command: CommandPlan {
                 errno: (stormy && random.percent(5)).then_some(2),
                 runs_for: match random.below(4) {

@@ -4,12 +4,14 @@ use std::time::Duration;
 
 use crate::clock::Instant;
 use crate::lock::key::Prefix;
-use crate::outcome::{Loss, Outcome};
+use crate::outcome::{Ended, Loss, Outcome};
+use crate::service::Memory;
 use crate::simulation::checker::Kind;
-use crate::simulation::host::name;
+use crate::simulation::host::{Said, name};
 use crate::simulation::kernel;
 use crate::simulation::machine::{Duty, Step, Tree};
 use crate::simulation::mutants;
+use crate::simulation::policies;
 use crate::simulation::protocol::{Compare, Keys, Op, Relation, Target, Transaction};
 use crate::simulation::sights::Sight;
 use crate::simulation::world::{Occurrence, World};
@@ -132,6 +134,7 @@ impl World {
             Event::FrontGone | Event::WitnessGone | Event::Signal(_) => {
                 self.checker.may_kill_at_once(number);
             }
+            Event::Released if self.checker.has_kept(number) => {}
             Event::Released => {
                 if let Some((token, lease)) = host.place() {
                     let (prefix, name) = (Prefix::default(), name());
@@ -159,14 +162,28 @@ impl World {
     fn perform(&mut self, number: usize, action: Action) {
         self.trace.note(|| format!("host {number}   -> {action:?}"));
         kernel::enter(number);
-        if matches!(action, Action::Release { .. }) {
-            let alive = self.hosts[number].machine.is_alive();
-            self.checker.releases(number, alive);
+        let host = &self.hosts[number];
+        match &action {
+            Action::Release { .. } | Action::Record { .. } => {
+                self.checker.releases(number, host.machine.is_alive());
+            }
+            Action::Keep { until, .. } => {
+                self.checker.releases(number, host.machine.is_alive());
+                self.checker.keeps(number, until.since(host.now()));
+            }
+            _ => {}
         }
+        let said = Said {
+            entry: host.entry(),
+            memory: match &action {
+                Action::Record { outcome, .. } => policies::memory(host, outcome),
+                _ => Memory::default(),
+            },
+        };
         let Some(manager) = self.hosts[number].manager.as_mut() else {
             return;
         };
-        let Some(action) = manager.perform(action) else {
+        let Some(action) = manager.perform(action, said) else {
             return;
         };
         match action {
@@ -222,6 +239,12 @@ impl World {
             return;
         };
         self.checker.started(number, token, lease);
+        let policy = host.plan.policy;
+        let is_done = self.cluster.store.one(policies::once_key().as_bytes());
+        if policy.once && is_done.is_some() {
+            let text = format!("host {number} does what is done already");
+            self.checker.violated(Kind::DoneAgain, text);
+        }
         // The command uses its token: now and then, and what it sent may be long under way.
         let key = Prefix::default().entry(&name(), lease);
         for _ in 0..self.random.between(1, 4) {
@@ -262,6 +285,16 @@ impl World {
         let host = &mut self.hosts[number];
         let alive = host.machine.is_alive();
         let ended = host.machine.ended;
+        let is_remembered = self.cluster.store.one(policies::once_key().as_bytes());
+        let says_so = match outcome {
+            Outcome::AlreadyDone(_) => true,
+            Outcome::Command(Ended::Exited(0)) => host.plan.policy.once,
+            _ => false,
+        };
+        if says_so && is_remembered.is_none() {
+            let text = format!("host {number} says {outcome:?}, and nothing is remembered");
+            self.checker.violated(Kind::WrongOutcome, text);
+        }
         self.checker.finished(number, outcome, alive, ended);
         let now = host.now();
         if let Some(manager) = host.manager.as_mut() {

@@ -130,6 +130,16 @@ sights! {
     MaxRuntime,
     /// a signal ended a run that waited
     Interrupted,
+
+    // Where policies are wanted.
+    /// a run did not do what was done already
+    AlreadyDone,
+    /// a newer waiter took a place away
+    Superseded,
+    /// a success could not be remembered
+    NotRecorded,
+    /// a lock was kept without its run
+    KeptOn,
 }
 
 /// How often each of them happened.

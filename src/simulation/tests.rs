@@ -16,7 +16,15 @@ const FIXED: u64 = 300;
 const FRESH: u64 = 100;
 
 /// Seen, and not asked for: what is beyond a promise.
-const EXCUSED: [Sight; 2] = [Sight::CameBackLate, Sight::CameBackByOthers];
+const EXCUSED: [Sight; 6] = [
+    Sight::CameBackLate,
+    Sight::CameBackByOthers,
+    // See `policies`.
+    Sight::AlreadyDone,
+    Sight::Superseded,
+    Sight::NotRecorded,
+    Sight::KeptOn,
+];
 
 /// What a trial came to.
 #[derive(Default)]

@@ -448,7 +448,14 @@ impl World {
             };
             self.checker.releases(host, ends_it);
         }
+        // What is in the queue may be put again, on another lease.
+        let place = self.hosts[host].place();
+        let is_queued = place.is_some_and(|(token, lease)| {
+            let entry = self.cluster.entry(&Prefix::default().entry(&name(), lease));
+            entry.is_some_and(|kv| kv.create_revision == token.get())
+        });
         if self.hosts[host].plan.nonblock
+            && !is_queued
             && let Request::Transact(transaction) = &asked.request
             && transaction.puts_below(b"/leasehold/job/")
             && self.cluster.store.would_hold(transaction)

@@ -1,16 +1,39 @@
 //! What a run says of its end, and what it leaves: compared with what happened.
 
+use std::time::Duration;
+
 use crate::outcome::{Ended, Outcome};
 use crate::simulation::checker::{Checker, Kind};
 use crate::simulation::kernel;
 use crate::simulation::scenario::Weather;
 use crate::simulation::sights::Sight;
 
+/// The clock of a host and that of a member are each so much faster or slower than true time.
+const CLOCK_RATE_PPM: u32 = 5_000;
+
 impl Checker {
     pub fn releases(&mut self, host: usize, alive: bool) {
         if alive {
             let text = format!("host {host} gives the lock back and its command lives");
             self.violated(Kind::ReleasedTooEarly, text);
+        }
+    }
+
+    /// It wants its lock kept for so long, on its own clock, without it.
+    pub fn keeps(&mut self, host: usize, rest: Duration) {
+        let rest = rest * 1_000_000 / (1_000_000 + 2 * CLOCK_RATE_PPM);
+        self.hosts[host].kept = Some((kernel::time() + rest, false));
+    }
+
+    /// It is told that it could be given away: whether it was to be kept.
+    pub fn has_kept(&mut self, host: usize) -> bool {
+        match &mut self.hosts[host].kept {
+            Some((_, done)) => {
+                kernel::saw(Sight::KeptOn);
+                *done = true;
+                true
+            }
+            None => false,
         }
     }
 
@@ -117,7 +140,12 @@ impl Checker {
             let mut copied = self.put_again.iter();
             copied.any(|lease| key.ends_with(&format!("/{lease:x}")))
         };
-        let left: Vec<&String> = left.iter().filter(|key| !is_of_copy(key)).collect();
+        // What is remembered on purpose, each on a lease of its own.
+        let is_remembered = |key: &str| key.contains("/~once/") || key.contains("/~superseded/");
+        let left: Vec<&String> = left
+            .iter()
+            .filter(|key| !is_of_copy(key) && !is_remembered(key))
+            .collect();
         if !left.is_empty() {
             self.violated(
                 Kind::LeftBehind,
@@ -134,6 +162,9 @@ fn note(outcome: &Outcome) {
         Outcome::Busy { .. } => Sight::Busy,
         Outcome::Unavailable(_) => Sight::Unavailable,
         Outcome::MaxRuntime => Sight::MaxRuntime,
+        Outcome::AlreadyDone(_) => Sight::AlreadyDone,
+        Outcome::Superseded(_) => Sight::Superseded,
+        Outcome::NotRecorded(_) => Sight::NotRecorded,
         Outcome::Interrupted(_) => Sight::Interrupted,
         _ => return,
     });
@@ -142,10 +173,14 @@ fn note(outcome: &Outcome) {
 /// Whether a command was started, where the ending says that.
 const fn says_that_it_ran(outcome: &Outcome) -> Option<bool> {
     match outcome {
-        Outcome::Command(_) | Outcome::Lost(_) | Outcome::MaxRuntime | Outcome::NotFound(_) => {
-            Some(true)
-        }
+        Outcome::Command(_)
+        | Outcome::Lost(_)
+        | Outcome::MaxRuntime
+        | Outcome::NotFound(_)
+        | Outcome::NotRecorded(_) => Some(true),
         Outcome::Busy { .. }
+        | Outcome::AlreadyDone(_)
+        | Outcome::Superseded(_)
         | Outcome::Unavailable(_)
         | Outcome::Denied(_)
         | Outcome::Usage(_)

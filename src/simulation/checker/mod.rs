@@ -50,6 +50,10 @@ pub enum Kind {
     StartedUnguarded,
     /// A command lives long after the front or the witness was killed.
     OutlivesGuard,
+    /// A lock that was to be kept without its run is somebody else's before its time.
+    FreedTooEarly,
+    /// A thing is done again although it is remembered that it was done.
+    DoneAgain,
     /// P1: a run goes round in circles, and nothing else of its process gets its turn.
     GoesRound,
 }
@@ -72,6 +76,8 @@ impl Kind {
         Self::GuardHadToAct,
         Self::StartedUnguarded,
         Self::OutlivesGuard,
+        Self::FreedTooEarly,
+        Self::DoneAgain,
         Self::GoesRound,
     ];
 }
@@ -122,6 +128,8 @@ struct Seen {
     /// Something was done to its place.
     tampered: bool,
     guard_gone_at: Option<Time>,
+    /// Its lock is kept until then, if that can be done: is it?
+    kept: Option<(Time, bool)>,
     ran: bool,
     endings: usize,
     /// Until when the server keeps each lease, by what this host was told.
@@ -141,6 +149,8 @@ pub struct Checker {
     pub lost: usize,
     only: Option<Kind>,
     weather: Weather,
+    /// A leader may end leases before their time.
+    revokes_early: bool,
     hosts: Vec<Seen>,
     last_token: i64,
     last_exclusive_token: i64,
@@ -173,6 +183,7 @@ impl Checker {
             lost: 0,
             only,
             weather: scenario.weather,
+            revokes_early: scenario.revokes_early,
             // One more: see `World::everybody_left`.
             hosts: hosts.chain([Seen::default()]).collect(),
             last_token: 0,
@@ -318,6 +329,15 @@ impl Checker {
         self.last_token = self.last_token.max(token.get());
         if self.is_exclusive(host) {
             self.last_exclusive_token = self.last_token;
+        }
+        let now = kernel::time();
+        let is_kept = |(_, seen): &(usize, &Seen)| {
+            seen.kept.is_some_and(|(until, done)| done && now < until) && !seen.tampered
+        };
+        let kept = self.hosts.iter().enumerate().find(is_kept);
+        if let Some((other, _)) = kept.filter(|_| !self.revokes_early) {
+            let text = format!("host {host} starts, and the lock of host {other} is to be kept");
+            self.violated(Kind::FreedTooEarly, text);
         }
         if token.get() <= last {
             let text = format!("host {host} has token {token}, after {last}");

@@ -89,6 +89,16 @@ pub enum Mutant {
     /// Whoever vanished counts no more, whatever its limit.
     VanishedIgnored,
 
+    // The policies.
+    /// A place is taken away whether or not it still waits.
+    SupersedeUnguarded,
+    /// Whose place was taken is left no note, and queues again.
+    NoteForgotten,
+    /// Nobody reads that it was done already.
+    RecordUnread,
+    /// A lock that is to be kept stays on the lease of its run, which is revoked.
+    KeptOnOldLease,
+
     // Clean and unclean.
     /// No marker is put with the entry.
     MarkerForgotten,
@@ -154,12 +164,25 @@ impl Mutant {
         Self::VanishedIgnored,
     ];
 
+    /// Those that only a history with policies can find.
+    pub const OF_POLICIES: &[Self] = &[
+        Self::SupersedeUnguarded,
+        Self::NoteForgotten,
+        Self::RecordUnread,
+        Self::KeptOnOldLease,
+    ];
+
     /// Those that need what hardly ever happens: found by histories drawn for it (regressions.rs).
     pub const OF_REGRESSIONS: &[Self] = &[Self::UnsignedWithoutLease];
 
     /// All of them.
     pub fn every() -> impl Iterator<Item = Self> {
-        let lists = [Self::ALL, Self::OF_MODES, Self::OF_REGRESSIONS];
+        let lists = [
+            Self::ALL,
+            Self::OF_MODES,
+            Self::OF_POLICIES,
+            Self::OF_REGRESSIONS,
+        ];
         lists.into_iter().flatten().copied()
     }
 }

@@ -9,6 +9,7 @@ use crate::lock::key::Prefix;
 use crate::lock::limit::Limit;
 use crate::simulation::host::{Host, name};
 use crate::simulation::mutants::Mutant;
+use crate::simulation::policies;
 use crate::simulation::protocol::{
     Answer, KeyValue, Keys, Op, OpAnswer, Reply, Request, Transaction,
 };
@@ -153,6 +154,38 @@ pub fn request(mutant: Option<Mutant>, host: &Host, request: &mut Request) {
             transaction.then.retain(|op| !is_elsewhere(op));
             transaction.otherwise.retain(|op| !is_elsewhere(op));
         }
+        (Some(Mutant::SupersedeUnguarded), Request::Transact(transaction))
+            if transaction.then.iter().any(is_note) =>
+        {
+            // That the other's entry is there stays, which comes last.
+            let others = transaction.when.len() - 1;
+            transaction.when.drain(..others);
+        }
+        (Some(Mutant::NoteForgotten), Request::Transact(transaction)) => {
+            transaction.then.retain(|op| !is_note(op));
+        }
+        (Some(Mutant::KeptOnOldLease), Request::Transact(transaction))
+            if transaction.then.iter().any(|op| {
+                matches!(
+                    op,
+                    Op::Put {
+                        ignore_value: true,
+                        ..
+                    }
+                )
+            }) =>
+        {
+            let own = host.place().map(|(_, lease)| lease.get());
+            let is_own = |key: &[u8]| own_entry(host).is_some_and(|entry| entry == key);
+            let keeps = |op: &Op| matches!(op, Op::Put { key, .. } if is_own(key));
+            if let (Some(own), true) = (own, transaction.then.iter().any(keeps)) {
+                for op in &mut transaction.then {
+                    if let Op::Put { lease, .. } = op {
+                        *lease = own;
+                    }
+                }
+            }
+        }
         (Some(Mutant::ReleaseUnguarded), Request::Transact(transaction))
             if is_release(transaction) =>
         {
@@ -166,6 +199,11 @@ pub fn request(mutant: Option<Mutant>, host: &Host, request: &mut Request) {
         }
         _ => {}
     }
+}
+
+/// The note for one whose place was taken away.
+fn is_note(op: &Op) -> bool {
+    matches!(op, Op::Put { key, .. } if key.starts_with(b"/leasehold/~superseded/"))
 }
 
 /// Entry and marker deleted together.
@@ -190,6 +228,15 @@ pub fn reply(mutant: Option<Mutant>, host: &mut Host, request: &Request, reply: 
                 && Some(&keys.key) == own_entry(host).as_ref()
             {
                 *kvs = own_entry_faked(host).into_iter().collect();
+            }
+        }
+        Answer::Transacted { answers, .. } if mutant == Mutant::RecordUnread => {
+            let reads_record = |op: &Op| matches!(op, Op::Get { keys, .. } if keys.key == policies::once_key().as_bytes());
+            if let Request::Transact(transaction) = request
+                && transaction.then.iter().any(reads_record)
+                && let Some(OpAnswer::Get(kvs)) = answers.first_mut()
+            {
+                kvs.clear();
             }
         }
         Answer::Transacted { answers, .. } => {

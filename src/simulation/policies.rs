@@ -1,0 +1,65 @@
+//! Histories in which runs keep their locks after their end, do a thing once, and take older waiters' places away: the
+//! same as without, but for that. It is drawn apart from everything else, so that a seed means the same history with it
+//! and without.
+
+use std::time::Duration;
+
+use crate::lock::key::Prefix;
+use crate::lock::once::{OnceId, OnceRecord};
+use crate::outcome::{Ended, Outcome};
+use crate::service::{Done, Memory};
+use crate::simulation::host::{Host, name};
+use crate::simulation::random::Random;
+use crate::simulation::scenario::{Policy, Scenario};
+
+/// Sets these draws apart from those of the history itself.
+const APART: u64 = 0x706f_6c69;
+
+/// Longer than any history.
+const KEEP: Duration = Duration::from_secs(100_000);
+
+/// The history of a seed, with policies.
+pub fn with_policies(seed: u64) -> Scenario {
+    let mut scenario = Scenario::draw(seed);
+    let mut random = Random::new(seed ^ APART);
+    // All of one kind: others would have to be told apart by the checks.
+    let (once, latest) = (random.percent(60), random.percent(60));
+    for host in &mut scenario.hosts {
+        host.policy = Policy {
+            hold_min: match random.percent(40) {
+                true => random.duration(Duration::ZERO, host.ttl * 2),
+                false => Duration::ZERO,
+            },
+            once,
+            latest,
+        };
+    }
+    scenario
+}
+
+/// What stands for the one thing that is done once.
+pub fn once_id() -> OnceId {
+    "today".parse().expect("an ID")
+}
+
+/// Where it is remembered.
+pub fn once_key() -> String {
+    Prefix::default().once_record(&name(), &once_id())
+}
+
+/// What is to be remembered of a run that ended like this: as `memory.rs` has it.
+pub fn memory(host: &Host, outcome: &Outcome) -> Memory {
+    let succeeded = *outcome == Outcome::Command(Ended::Exited(0));
+    let place = host.place().filter(|_| succeeded && host.plan.policy.once);
+    Memory {
+        done: place.map(|(token, _)| Done {
+            key: once_key(),
+            value: OnceRecord::new(&host.entry(), token, String::new()).to_json(),
+            keep: KEEP,
+        }),
+        ..Memory::default()
+    }
+}
+
+#[cfg(test)]
+mod tests;
