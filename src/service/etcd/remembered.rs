@@ -81,9 +81,9 @@ pub async fn forget(
     let key = key.as_str();
     loop {
         let found = cluster
-            .call(give_up_at, |mut client| async move {
+            .call(give_up_at, |client| async move {
                 let options = GetOptions::new().with_keys_only();
-                let mut answer = client.get(key, Some(options)).await?;
+                let mut answer = client.kv_client().get(key, Some(options)).await?;
                 Ok(answer.take_kvs().pop())
             })
             .await?;
