@@ -137,6 +137,17 @@ fn what_was_given_back_does_not_come_back_where_the_lease_was_taken() {
     }
 }
 
+/// Found by the simulator, as they were drawn: an entry that somebody overwrote stayed when the lease was gone that the sign
+/// was to hang on; and one that somebody deleted, and a request that was overtaken put anew, stayed on its lease.
+#[test]
+fn what_others_did_to_the_entry_does_not_keep_it_from_being_given_back() {
+    for seed in [5_000_044_618, 5_000_110_418] {
+        let scenario = Scenario::draw(seed);
+        let report = run(&scenario, Options::default());
+        assert_kept(&scenario, Options::default(), &report);
+    }
+}
+
 /// Found by the simulator, and a fault of its own: grant and entry came a second time, sent by somebody in between, when
 /// even the last contender was gone. Nobody of ours can do anything about that.
 #[test]

@@ -13,8 +13,6 @@
 //! - That serves too where etcd has no space: etcd 3.4 then refuses every transaction, but neither revocations nor
 //!   deletions.
 
-use etcd_client::TxnResponse;
-
 use super::cluster::Cluster;
 use super::session::{Session, Stage};
 use super::trouble::{Failure, Sign};
@@ -43,24 +41,44 @@ async fn delete_keys(
     token: Token,
     give_up_at: Instant,
 ) -> Result<(), Failure> {
-    let sign_on = session.outstanding.is_any().then_some(session.lease);
-    let txn = session.keys.release(token, sign_on);
-    let released = cluster.transact(&txn, give_up_at).await;
-    if is_without_lease(&released) {
-        // What is outstanding would come back before there is a sign: so nothing is given back without one.
-        return keep_out_by_another_lease(cluster, session, give_up_at).await;
-    }
-    match released {
-        Ok(response) => {
-            if !response.succeeded() {
-                delete_each(cluster, session, give_up_at).await?;
-            }
-            session.set_stage(Stage::Emptied);
+    match release_keys(cluster, session, token, give_up_at).await {
+        Ok(stage) => {
+            session.set_stage(stage);
             Ok(())
         }
         Err(failure) if failure.is_refusal() => revoke_first(cluster, session, give_up_at).await,
         Err(failure) => Err(failure),
     }
+}
+
+/// Deletes the keys of a place; what is left of the session then. What is outstanding would come back before there is a
+/// sign, so nothing is given back without one.
+async fn release_keys(
+    cluster: &Cluster,
+    session: &Session,
+    token: Token,
+    give_up_at: Instant,
+) -> Result<Stage, Failure> {
+    let mut sign_on = session.outstanding.is_any().then_some(session.lease);
+    let mut left = Stage::Emptied;
+    let mut released = cluster
+        .transact(&session.keys.release(token, sign_on), give_up_at)
+        .await;
+    if is_without_lease(&released) {
+        sign_on = Some(session.lease_for_sign(cluster, give_up_at).await?);
+        left = Stage::Untouched;
+        let txn = session.keys.release(token, sign_on);
+        released = cluster.transact(&txn, give_up_at).await;
+    }
+    if !released?.succeeded() {
+        if let Some(sign_on) = sign_on {
+            // Somebody deleted the entry, and what was outstanding has put it anew: with another revision, on our lease.
+            let txn = session.keys.keep_out(session.lease, sign_on);
+            cluster.transact(&txn, give_up_at).await?;
+        }
+        delete_each(cluster, session, give_up_at).await?;
+    }
+    Ok(left)
 }
 
 /// Leaves the lease and the sign, which keep out what is outstanding.
@@ -70,35 +88,17 @@ async fn keep_out(
     give_up_at: Instant,
 ) -> Result<(), Failure> {
     let txn = session.keys.keep_out(session.lease, session.lease);
-    let kept_out = cluster.transact(&txn, give_up_at).await;
+    let mut kept_out = cluster.transact(&txn, give_up_at).await;
     if is_without_lease(&kept_out) {
         // Not there yet, or not any more.
-        return keep_out_by_another_lease(cluster, session, give_up_at).await;
+        kept_out = match session.lease_for_sign(cluster, give_up_at).await {
+            Ok(lease) => {
+                let txn = session.keys.keep_out(session.lease, lease);
+                cluster.transact(&txn, give_up_at).await
+            }
+            Err(failure) => Err(failure),
+        };
     }
-    settle(cluster, session, kept_out, give_up_at).await
-}
-
-async fn keep_out_by_another_lease(
-    cluster: &Cluster,
-    session: &Session,
-    give_up_at: Instant,
-) -> Result<(), Failure> {
-    let kept_out = match session.lease_for_sign(cluster, give_up_at).await {
-        Ok(lease) => {
-            let txn = session.keys.keep_out(session.lease, lease);
-            cluster.transact(&txn, give_up_at).await
-        }
-        Err(failure) => Err(failure),
-    };
-    settle(cluster, session, kept_out, give_up_at).await
-}
-
-async fn settle(
-    cluster: &Cluster,
-    session: &Session,
-    kept_out: Result<TxnResponse, Failure>,
-    give_up_at: Instant,
-) -> Result<(), Failure> {
     match kept_out {
         Ok(response) => {
             if !response.succeeded() {
