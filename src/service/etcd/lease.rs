@@ -5,7 +5,7 @@ use std::time::Duration;
 use etcd_client::LeaseGrantOptions;
 
 use super::cluster::Cluster;
-use super::session;
+use super::session::{self, seconds_of};
 use super::trouble::{Failure, Sign};
 use crate::clock::Instant;
 use crate::lock::token::LeaseId;
@@ -17,18 +17,44 @@ pub async fn grant_new(
     give_up_at: Instant,
 ) -> Result<LeaseId, Failure> {
     let lease = session::new_lease_id()?;
+    // What the server grants counts, not what was asked for.
+    let granted = grant(cluster, lease, ttl, give_up_at).await?;
+    if granted < ttl {
+        revoke_unused(cluster, lease, give_up_at).await;
+        let detail = format!("etcd grants {granted:?} where {ttl:?} were asked for");
+        return Err(Failure::refused(detail));
+    }
+    Ok(lease)
+}
+
+async fn grant(
+    cluster: &Cluster,
+    lease: LeaseId,
+    ttl: Duration,
+    give_up_at: Instant,
+) -> Result<Duration, Failure> {
     let seconds = i64::try_from((ttl + Duration::from_millis(999)).as_secs()).unwrap_or(i64::MAX);
     let granted = cluster
         .call(give_up_at, |client| async move {
             let options = LeaseGrantOptions::new().with_id(lease.get());
-            let granted = client.lease_client().grant(seconds, Some(options)).await;
-            granted.map(|_| ())
+            let granted = client.lease_client().grant(seconds, Some(options)).await?;
+            Ok(seconds_of(granted.ttl()))
         })
         .await;
     match granted {
         // The answer to an earlier attempt was lost.
-        Err(failure) if failure.sign == Sign::LeaseExists => Ok(lease),
-        granted => granted.map(|()| lease),
+        Err(failure) if failure.sign == Sign::LeaseExists => {
+            cluster
+                .call(give_up_at, |client| async move {
+                    let asked = client
+                        .lease_client()
+                        .time_to_live(lease.get(), None)
+                        .await?;
+                    Ok(seconds_of(asked.granted_ttl()))
+                })
+                .await
+        }
+        granted => granted,
     }
 }
 
