@@ -1,6 +1,6 @@
 //! A seeded world in which the shipped code runs: the supervisor, the lock's rules and the whole service on etcd,
 //! against a model of etcd, the network, the clocks and the processes. No thread, no socket, no process, and no
-//! time passes: a thousand histories a second on one core, each the same again for the same seed.
+//! time passes: some hundred histories a second on one core, each the same again for the same seed.
 //!
 //! ```text
 //!  Scenario ──▶ World ── turns ──▶ Host: Supervisor (shipped) ◀─▶ Etcd (shipped) ── etcd-client

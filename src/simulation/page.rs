@@ -43,7 +43,6 @@ pub fn write_table(table: &str, head: [&str; 3], rows: &[[String; 3]]) {
     let rows: String = rows.iter().map(|row| line(row)).collect();
     let head = line(&head.map(str::to_owned));
     let text = format!("{before}{begin}{head}|---|---|---|\n{rows}{end}{after}");
-    print!("{head}{rows}");
     fs::write(path, text).expect("the page can be written");
 }
 
