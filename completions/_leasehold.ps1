@@ -27,6 +27,7 @@ Register-ArgumentCompleter -Native -CommandName 'leasehold' -ScriptBlock {
             [CompletionResult]::new('run', 'run', [CompletionResultType]::ParameterValue, 'Take the lock, run a command, give the lock back')
             [CompletionResult]::new('status', 'status', [CompletionResultType]::ParameterValue, 'Show who holds a lock and who waits for it')
             [CompletionResult]::new('fence', 'fence', [CompletionResultType]::ParameterValue, 'Use the fencing token: for what must not be done by a holder that is one no more')
+            [CompletionResult]::new('once', 'once', [CompletionResultType]::ParameterValue, 'Show or forget what --once remembers')
             [CompletionResult]::new('config', 'config', [CompletionResultType]::ParameterValue, 'Show every setting and where it came from, or check the configuration')
             [CompletionResult]::new('completions', 'completions', [CompletionResultType]::ParameterValue, 'Print the completion script of a shell')
             [CompletionResult]::new('man', 'man', [CompletionResultType]::ParameterValue, 'Print the manual page')
@@ -34,6 +35,7 @@ Register-ArgumentCompleter -Native -CommandName 'leasehold' -ScriptBlock {
         }
         'leasehold;run' {
             [CompletionResult]::new('--also', '--also', [CompletionResultType]::ParameterName, 'Hold this lock too, in the same mode: all or none, without deadlock; can be given again')
+            [CompletionResult]::new('--once', '--once', [CompletionResultType]::ParameterName, 'Do not run if a run with this ID has already succeeded under this lock')
             [CompletionResult]::new('--slots', '--slots', [CompletionResultType]::ParameterName, 'At most N holders at a time [default: one]')
             [CompletionResult]::new('-w', '-w', [CompletionResultType]::ParameterName, 'Give up waiting after DUR, connecting included; 0 is -n [default: wait for ever]')
             [CompletionResult]::new('--wait', '--wait', [CompletionResultType]::ParameterName, 'Give up waiting after DUR, connecting included; 0 is -n [default: wait for ever]')
@@ -47,6 +49,10 @@ Register-ArgumentCompleter -Native -CommandName 'leasehold' -ScriptBlock {
             [CompletionResult]::new('--lock-delay', '--lock-delay', [CompletionResultType]::ParameterName, 'How much longer successors wait if this holder vanishes without giving the lock back [default: 2s]')
             [CompletionResult]::new('--on-leftover', '--on-leftover', [CompletionResultType]::ParameterName, 'What to do with processes that outlive the command [default: wait]')
             [CompletionResult]::new('--on-loss', '--on-loss', [CompletionResultType]::ParameterName, 'What a lost lock does to the command [default: kill]')
+            [CompletionResult]::new('--queue', '--queue', [CompletionResultType]::ParameterName, 'What becomes of waiters when a newer one comes [default: fifo]')
+            [CompletionResult]::new('--hold-min', '--hold-min', [CompletionResultType]::ParameterName, 'Keep the lock at least DUR from when it was acquired, also when the command and leasehold have ended [default: 0]')
+            [CompletionResult]::new('--once-keep', '--once-keep', [CompletionResultType]::ParameterName, 'How long --once remembers [default: 30d]')
+            [CompletionResult]::new('--record', '--record', [CompletionResultType]::ParameterName, 'Remember in etcd how the last run of each lock ended, for status and history [default: false]')
             [CompletionResult]::new('--reason', '--reason', [CompletionResultType]::ParameterName, 'Shown to waiters and in status')
             [CompletionResult]::new('--report', '--report', [CompletionResultType]::ParameterName, 'Write the outcome to FILE as one JSON object')
             [CompletionResult]::new('--log-format', '--log-format', [CompletionResultType]::ParameterName, 'How messages on stderr are written')
@@ -173,6 +179,44 @@ Register-ArgumentCompleter -Native -CommandName 'leasehold' -ScriptBlock {
             [CompletionResult]::new('--preempt', '--preempt', [CompletionResultType]::ParameterName, 'Stop an older COMMAND that runs under FILE, with all its processes, rather than wait for it')
             [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'Say nothing while waiting or when it gave up')
             [CompletionResult]::new('--quiet', '--quiet', [CompletionResultType]::ParameterName, 'Say nothing while waiting or when it gave up')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help')
+            break
+        }
+        'leasehold;once' {
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help')
+            [CompletionResult]::new('list', 'list', [CompletionResultType]::ParameterValue, 'Show what has been done under a lock, by whom and when')
+            [CompletionResult]::new('forget', 'forget', [CompletionResultType]::ParameterValue, 'Forget that it was done, so that the next run with this ID does it again')
+            break
+        }
+        'leasehold;once;list' {
+            [CompletionResult]::new('--endpoints', '--endpoints', [CompletionResultType]::ParameterName, 'The etcd members; https:// before one, or a certificate file, means TLS [default: 127.0.0.1:2379] [env: LEASEHOLD_ENDPOINTS]')
+            [CompletionResult]::new('--prefix', '--prefix', [CompletionResultType]::ParameterName, 'What every key begins with [default: /leasehold/] [env: LEASEHOLD_PREFIX]')
+            [CompletionResult]::new('--connect-timeout', '--connect-timeout', [CompletionResultType]::ParameterName, 'How long to look for a working etcd before giving up [default: 10s] [env: LEASEHOLD_CONNECT_TIMEOUT]')
+            [CompletionResult]::new('--cacert', '--cacert', [CompletionResultType]::ParameterName, 'Trust members whose certificate one of these authorities signed (PEM) [default: the system''s authorities] [env: LEASEHOLD_CACERT]')
+            [CompletionResult]::new('--cert', '--cert', [CompletionResultType]::ParameterName, 'Our own certificate (PEM); needs --key [env: LEASEHOLD_CERT]')
+            [CompletionResult]::new('--key', '--key', [CompletionResultType]::ParameterName, 'The private key of our certificate (PEM) [env: LEASEHOLD_KEY]')
+            [CompletionResult]::new('--tls-server-name', '--tls-server-name', [CompletionResultType]::ParameterName, 'The name that the members'' certificates have to be for [default: the host of each endpoint] [env: LEASEHOLD_TLS_SERVER_NAME]')
+            [CompletionResult]::new('--user', '--user', [CompletionResultType]::ParameterName, 'Log in to etcd; a password given here can be read by everybody on this machine, and one given nowhere is asked for [env: LEASEHOLD_USER]')
+            [CompletionResult]::new('--password-file', '--password-file', [CompletionResultType]::ParameterName, 'The password is the first line of FILE [env: LEASEHOLD_PASSWORD_FILE]')
+            [CompletionResult]::new('--config', '--config', [CompletionResultType]::ParameterName, 'Read settings from FILE [default: leasehold/config.toml in ~/.config, then in /etc] [env: LEASEHOLD_CONFIG]')
+            [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Print one JSON object')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help')
+            break
+        }
+        'leasehold;once;forget' {
+            [CompletionResult]::new('--endpoints', '--endpoints', [CompletionResultType]::ParameterName, 'The etcd members; https:// before one, or a certificate file, means TLS [default: 127.0.0.1:2379] [env: LEASEHOLD_ENDPOINTS]')
+            [CompletionResult]::new('--prefix', '--prefix', [CompletionResultType]::ParameterName, 'What every key begins with [default: /leasehold/] [env: LEASEHOLD_PREFIX]')
+            [CompletionResult]::new('--connect-timeout', '--connect-timeout', [CompletionResultType]::ParameterName, 'How long to look for a working etcd before giving up [default: 10s] [env: LEASEHOLD_CONNECT_TIMEOUT]')
+            [CompletionResult]::new('--cacert', '--cacert', [CompletionResultType]::ParameterName, 'Trust members whose certificate one of these authorities signed (PEM) [default: the system''s authorities] [env: LEASEHOLD_CACERT]')
+            [CompletionResult]::new('--cert', '--cert', [CompletionResultType]::ParameterName, 'Our own certificate (PEM); needs --key [env: LEASEHOLD_CERT]')
+            [CompletionResult]::new('--key', '--key', [CompletionResultType]::ParameterName, 'The private key of our certificate (PEM) [env: LEASEHOLD_KEY]')
+            [CompletionResult]::new('--tls-server-name', '--tls-server-name', [CompletionResultType]::ParameterName, 'The name that the members'' certificates have to be for [default: the host of each endpoint] [env: LEASEHOLD_TLS_SERVER_NAME]')
+            [CompletionResult]::new('--user', '--user', [CompletionResultType]::ParameterName, 'Log in to etcd; a password given here can be read by everybody on this machine, and one given nowhere is asked for [env: LEASEHOLD_USER]')
+            [CompletionResult]::new('--password-file', '--password-file', [CompletionResultType]::ParameterName, 'The password is the first line of FILE [env: LEASEHOLD_PASSWORD_FILE]')
+            [CompletionResult]::new('--config', '--config', [CompletionResultType]::ParameterName, 'Read settings from FILE [default: leasehold/config.toml in ~/.config, then in /etc] [env: LEASEHOLD_CONFIG]')
             [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help')
             [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help')
             break

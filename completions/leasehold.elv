@@ -24,12 +24,14 @@ set edit:completion:arg-completer[leasehold] = {|@words|
             cand run 'Take the lock, run a command, give the lock back'
             cand status 'Show who holds a lock and who waits for it'
             cand fence 'Use the fencing token: for what must not be done by a holder that is one no more'
+            cand once 'Show or forget what --once remembers'
             cand config 'Show every setting and where it came from, or check the configuration'
             cand completions 'Print the completion script of a shell'
             cand man 'Print the manual page'
         }
         &'leasehold;run'= {
             cand --also 'Hold this lock too, in the same mode: all or none, without deadlock; can be given again'
+            cand --once 'Do not run if a run with this ID has already succeeded under this lock'
             cand --slots 'At most N holders at a time [default: one]'
             cand -w 'Give up waiting after DUR, connecting included; 0 is -n [default: wait for ever]'
             cand --wait 'Give up waiting after DUR, connecting included; 0 is -n [default: wait for ever]'
@@ -43,6 +45,10 @@ set edit:completion:arg-completer[leasehold] = {|@words|
             cand --lock-delay 'How much longer successors wait if this holder vanishes without giving the lock back [default: 2s]'
             cand --on-leftover 'What to do with processes that outlive the command [default: wait]'
             cand --on-loss 'What a lost lock does to the command [default: kill]'
+            cand --queue 'What becomes of waiters when a newer one comes [default: fifo]'
+            cand --hold-min 'Keep the lock at least DUR from when it was acquired, also when the command and leasehold have ended [default: 0]'
+            cand --once-keep 'How long --once remembers [default: 30d]'
+            cand --record 'Remember in etcd how the last run of each lock ended, for status and history [default: false]'
             cand --reason 'Shown to waiters and in status'
             cand --report 'Write the outcome to FILE as one JSON object'
             cand --log-format 'How messages on stderr are written'
@@ -166,6 +172,41 @@ set edit:completion:arg-completer[leasehold] = {|@words|
             cand -h 'Print help'
             cand --help 'Print help'
         }
+        &'leasehold;once'= {
+            cand -h 'Print help'
+            cand --help 'Print help'
+            cand list 'Show what has been done under a lock, by whom and when'
+            cand forget 'Forget that it was done, so that the next run with this ID does it again'
+        }
+        &'leasehold;once;list'= {
+            cand --endpoints 'The etcd members; https:// before one, or a certificate file, means TLS [default: 127.0.0.1:2379] [env: LEASEHOLD_ENDPOINTS]'
+            cand --prefix 'What every key begins with [default: /leasehold/] [env: LEASEHOLD_PREFIX]'
+            cand --connect-timeout 'How long to look for a working etcd before giving up [default: 10s] [env: LEASEHOLD_CONNECT_TIMEOUT]'
+            cand --cacert 'Trust members whose certificate one of these authorities signed (PEM) [default: the system''s authorities] [env: LEASEHOLD_CACERT]'
+            cand --cert 'Our own certificate (PEM); needs --key [env: LEASEHOLD_CERT]'
+            cand --key 'The private key of our certificate (PEM) [env: LEASEHOLD_KEY]'
+            cand --tls-server-name 'The name that the members'' certificates have to be for [default: the host of each endpoint] [env: LEASEHOLD_TLS_SERVER_NAME]'
+            cand --user 'Log in to etcd; a password given here can be read by everybody on this machine, and one given nowhere is asked for [env: LEASEHOLD_USER]'
+            cand --password-file 'The password is the first line of FILE [env: LEASEHOLD_PASSWORD_FILE]'
+            cand --config 'Read settings from FILE [default: leasehold/config.toml in ~/.config, then in /etc] [env: LEASEHOLD_CONFIG]'
+            cand --json 'Print one JSON object'
+            cand -h 'Print help'
+            cand --help 'Print help'
+        }
+        &'leasehold;once;forget'= {
+            cand --endpoints 'The etcd members; https:// before one, or a certificate file, means TLS [default: 127.0.0.1:2379] [env: LEASEHOLD_ENDPOINTS]'
+            cand --prefix 'What every key begins with [default: /leasehold/] [env: LEASEHOLD_PREFIX]'
+            cand --connect-timeout 'How long to look for a working etcd before giving up [default: 10s] [env: LEASEHOLD_CONNECT_TIMEOUT]'
+            cand --cacert 'Trust members whose certificate one of these authorities signed (PEM) [default: the system''s authorities] [env: LEASEHOLD_CACERT]'
+            cand --cert 'Our own certificate (PEM); needs --key [env: LEASEHOLD_CERT]'
+            cand --key 'The private key of our certificate (PEM) [env: LEASEHOLD_KEY]'
+            cand --tls-server-name 'The name that the members'' certificates have to be for [default: the host of each endpoint] [env: LEASEHOLD_TLS_SERVER_NAME]'
+            cand --user 'Log in to etcd; a password given here can be read by everybody on this machine, and one given nowhere is asked for [env: LEASEHOLD_USER]'
+            cand --password-file 'The password is the first line of FILE [env: LEASEHOLD_PASSWORD_FILE]'
+            cand --config 'Read settings from FILE [default: leasehold/config.toml in ~/.config, then in /etc] [env: LEASEHOLD_CONFIG]'
+            cand -h 'Print help'
+            cand --help 'Print help'
+        }
         &'leasehold;config'= {
             cand -h 'Print help'
             cand --help 'Print help'
@@ -218,7 +259,7 @@ use path
 
 # For each subcommand with a lock's name: the options that take the next word, and the pattern of short ones.
 var leasehold-named = [
-    &run=[[--also --slots --wait --conflict-exit-code --ttl --kill-after --kill-signal --max-runtime --lock-delay --on-leftover --on-loss --reason --report --log-format --command --endpoints --prefix --connect-timeout --cacert --cert --key --tls-server-name --user --password-file --config] '^-[nxsqvh]*[wEkc]$']
+    &run=[[--also --once --slots --wait --conflict-exit-code --ttl --kill-after --kill-signal --max-runtime --lock-delay --on-leftover --on-loss --queue --hold-min --once-keep --record --reason --report --log-format --command --endpoints --prefix --connect-timeout --cacert --cert --key --tls-server-name --user --password-file --config] '^-[nxsqvh]*[wEkc]$']
     &status=[[--endpoints --prefix --connect-timeout --cacert --cert --key --tls-server-name --user --password-file --config] '^-$']
 ]
 

@@ -29,10 +29,12 @@ complete -c leasehold -n "__fish_leasehold_needs_command" -s V -l version -d 'Pr
 complete -c leasehold -n "__fish_leasehold_needs_command" -f -a "run" -d 'Take the lock, run a command, give the lock back'
 complete -c leasehold -n "__fish_leasehold_needs_command" -f -a "status" -d 'Show who holds a lock and who waits for it'
 complete -c leasehold -n "__fish_leasehold_needs_command" -f -a "fence" -d 'Use the fencing token: for what must not be done by a holder that is one no more'
+complete -c leasehold -n "__fish_leasehold_needs_command" -f -a "once" -d 'Show or forget what --once remembers'
 complete -c leasehold -n "__fish_leasehold_needs_command" -f -a "config" -d 'Show every setting and where it came from, or check the configuration'
 complete -c leasehold -n "__fish_leasehold_needs_command" -f -a "completions" -d 'Print the completion script of a shell'
 complete -c leasehold -n "__fish_leasehold_needs_command" -f -a "man" -d 'Print the manual page'
 complete -c leasehold -n "__fish_leasehold_using_subcommand run; and not __fish_leasehold_after_name" -l also -d 'Hold this lock too, in the same mode: all or none, without deadlock; can be given again' -r
+complete -c leasehold -n "__fish_leasehold_using_subcommand run; and not __fish_leasehold_after_name" -l once -d 'Do not run if a run with this ID has already succeeded under this lock' -r
 complete -c leasehold -n "__fish_leasehold_using_subcommand run; and not __fish_leasehold_after_name" -l slots -d 'At most N holders at a time [default: one]' -r -f
 complete -c leasehold -n "__fish_leasehold_using_subcommand run; and not __fish_leasehold_after_name" -s w -l wait -d 'Give up waiting after DUR, connecting included; 0 is -n [default: wait for ever]' -r -f
 complete -c leasehold -n "__fish_leasehold_using_subcommand run; and not __fish_leasehold_after_name" -s E -l conflict-exit-code -d 'Exit status when it gave up because the lock was busy [default: 75]' -r -f
@@ -46,6 +48,12 @@ kill\t'Stop them: TERM, grace, KILL'
 leave\t'Let them live outside the lock'"
 complete -c leasehold -n "__fish_leasehold_using_subcommand run; and not __fish_leasehold_after_name" -l on-loss -d 'What a lost lock does to the command [default: kill]' -r -f -a "kill\t'Stop it before anybody else can get the lock'
 warn\t'Only say so; for commands whose every write is fenced'"
+complete -c leasehold -n "__fish_leasehold_using_subcommand run; and not __fish_leasehold_after_name" -l queue -d 'What becomes of waiters when a newer one comes [default: fifo]' -r -f -a "fifo\t'Wait until it is our turn'
+latest\t'Take the place of older waiters that said latest, and give ours to a newer one'"
+complete -c leasehold -n "__fish_leasehold_using_subcommand run; and not __fish_leasehold_after_name" -l hold-min -d 'Keep the lock at least DUR from when it was acquired, also when the command and leasehold have ended [default: 0]' -r -f
+complete -c leasehold -n "__fish_leasehold_using_subcommand run; and not __fish_leasehold_after_name" -l once-keep -d 'How long --once remembers [default: 30d]' -r -f
+complete -c leasehold -n "__fish_leasehold_using_subcommand run; and not __fish_leasehold_after_name" -l record -d 'Remember in etcd how the last run of each lock ended, for status and history [default: false]' -r -f -a "true\t''
+false\t''"
 complete -c leasehold -n "__fish_leasehold_using_subcommand run; and not __fish_leasehold_after_name" -l reason -d 'Shown to waiters and in status' -r -f
 complete -c leasehold -n "__fish_leasehold_using_subcommand run; and not __fish_leasehold_after_name" -l report -d 'Write the outcome to FILE as one JSON object' -r -F
 complete -c leasehold -n "__fish_leasehold_using_subcommand run; and not __fish_leasehold_after_name" -l log-format -d 'How messages on stderr are written' -r -f -a "text\t'For people'
@@ -133,6 +141,32 @@ complete -c leasehold -n "__fish_leasehold_using_subcommand fence; and __fish_se
 complete -c leasehold -n "__fish_leasehold_using_subcommand fence; and __fish_seen_subcommand_from run" -l preempt -d 'Stop an older COMMAND that runs under FILE, with all its processes, rather than wait for it'
 complete -c leasehold -n "__fish_leasehold_using_subcommand fence; and __fish_seen_subcommand_from run" -s q -l quiet -d 'Say nothing while waiting or when it gave up'
 complete -c leasehold -n "__fish_leasehold_using_subcommand fence; and __fish_seen_subcommand_from run" -s h -l help -d 'Print help'
+complete -c leasehold -n "__fish_leasehold_using_subcommand once; and not __fish_seen_subcommand_from list forget" -s h -l help -d 'Print help'
+complete -c leasehold -n "__fish_leasehold_using_subcommand once; and not __fish_seen_subcommand_from list forget" -f -a "list" -d 'Show what has been done under a lock, by whom and when'
+complete -c leasehold -n "__fish_leasehold_using_subcommand once; and not __fish_seen_subcommand_from list forget" -f -a "forget" -d 'Forget that it was done, so that the next run with this ID does it again'
+complete -c leasehold -n "__fish_leasehold_using_subcommand once; and __fish_seen_subcommand_from list" -l endpoints -d 'The etcd members; https:// before one, or a certificate file, means TLS [default: 127.0.0.1:2379] [env: LEASEHOLD_ENDPOINTS]' -r -f -a "(__fish_print_hostnames)"
+complete -c leasehold -n "__fish_leasehold_using_subcommand once; and __fish_seen_subcommand_from list" -l prefix -d 'What every key begins with [default: /leasehold/] [env: LEASEHOLD_PREFIX]' -r -f
+complete -c leasehold -n "__fish_leasehold_using_subcommand once; and __fish_seen_subcommand_from list" -l connect-timeout -d 'How long to look for a working etcd before giving up [default: 10s] [env: LEASEHOLD_CONNECT_TIMEOUT]' -r -f
+complete -c leasehold -n "__fish_leasehold_using_subcommand once; and __fish_seen_subcommand_from list" -l cacert -d 'Trust members whose certificate one of these authorities signed (PEM) [default: the system\'s authorities] [env: LEASEHOLD_CACERT]' -r -F
+complete -c leasehold -n "__fish_leasehold_using_subcommand once; and __fish_seen_subcommand_from list" -l cert -d 'Our own certificate (PEM); needs --key [env: LEASEHOLD_CERT]' -r -F
+complete -c leasehold -n "__fish_leasehold_using_subcommand once; and __fish_seen_subcommand_from list" -l key -d 'The private key of our certificate (PEM) [env: LEASEHOLD_KEY]' -r -F
+complete -c leasehold -n "__fish_leasehold_using_subcommand once; and __fish_seen_subcommand_from list" -l tls-server-name -d 'The name that the members\' certificates have to be for [default: the host of each endpoint] [env: LEASEHOLD_TLS_SERVER_NAME]' -r -f -a "(__fish_print_hostnames)"
+complete -c leasehold -n "__fish_leasehold_using_subcommand once; and __fish_seen_subcommand_from list" -l user -d 'Log in to etcd; a password given here can be read by everybody on this machine, and one given nowhere is asked for [env: LEASEHOLD_USER]' -r -f
+complete -c leasehold -n "__fish_leasehold_using_subcommand once; and __fish_seen_subcommand_from list" -l password-file -d 'The password is the first line of FILE [env: LEASEHOLD_PASSWORD_FILE]' -r -F
+complete -c leasehold -n "__fish_leasehold_using_subcommand once; and __fish_seen_subcommand_from list" -l config -d 'Read settings from FILE [default: leasehold/config.toml in ~/.config, then in /etc] [env: LEASEHOLD_CONFIG]' -r -F
+complete -c leasehold -n "__fish_leasehold_using_subcommand once; and __fish_seen_subcommand_from list" -l json -d 'Print one JSON object'
+complete -c leasehold -n "__fish_leasehold_using_subcommand once; and __fish_seen_subcommand_from list" -s h -l help -d 'Print help'
+complete -c leasehold -n "__fish_leasehold_using_subcommand once; and __fish_seen_subcommand_from forget" -l endpoints -d 'The etcd members; https:// before one, or a certificate file, means TLS [default: 127.0.0.1:2379] [env: LEASEHOLD_ENDPOINTS]' -r -f -a "(__fish_print_hostnames)"
+complete -c leasehold -n "__fish_leasehold_using_subcommand once; and __fish_seen_subcommand_from forget" -l prefix -d 'What every key begins with [default: /leasehold/] [env: LEASEHOLD_PREFIX]' -r -f
+complete -c leasehold -n "__fish_leasehold_using_subcommand once; and __fish_seen_subcommand_from forget" -l connect-timeout -d 'How long to look for a working etcd before giving up [default: 10s] [env: LEASEHOLD_CONNECT_TIMEOUT]' -r -f
+complete -c leasehold -n "__fish_leasehold_using_subcommand once; and __fish_seen_subcommand_from forget" -l cacert -d 'Trust members whose certificate one of these authorities signed (PEM) [default: the system\'s authorities] [env: LEASEHOLD_CACERT]' -r -F
+complete -c leasehold -n "__fish_leasehold_using_subcommand once; and __fish_seen_subcommand_from forget" -l cert -d 'Our own certificate (PEM); needs --key [env: LEASEHOLD_CERT]' -r -F
+complete -c leasehold -n "__fish_leasehold_using_subcommand once; and __fish_seen_subcommand_from forget" -l key -d 'The private key of our certificate (PEM) [env: LEASEHOLD_KEY]' -r -F
+complete -c leasehold -n "__fish_leasehold_using_subcommand once; and __fish_seen_subcommand_from forget" -l tls-server-name -d 'The name that the members\' certificates have to be for [default: the host of each endpoint] [env: LEASEHOLD_TLS_SERVER_NAME]' -r -f -a "(__fish_print_hostnames)"
+complete -c leasehold -n "__fish_leasehold_using_subcommand once; and __fish_seen_subcommand_from forget" -l user -d 'Log in to etcd; a password given here can be read by everybody on this machine, and one given nowhere is asked for [env: LEASEHOLD_USER]' -r -f
+complete -c leasehold -n "__fish_leasehold_using_subcommand once; and __fish_seen_subcommand_from forget" -l password-file -d 'The password is the first line of FILE [env: LEASEHOLD_PASSWORD_FILE]' -r -F
+complete -c leasehold -n "__fish_leasehold_using_subcommand once; and __fish_seen_subcommand_from forget" -l config -d 'Read settings from FILE [default: leasehold/config.toml in ~/.config, then in /etc] [env: LEASEHOLD_CONFIG]' -r -F
+complete -c leasehold -n "__fish_leasehold_using_subcommand once; and __fish_seen_subcommand_from forget" -s h -l help -d 'Print help'
 complete -c leasehold -n "__fish_leasehold_using_subcommand config; and not __fish_seen_subcommand_from show check" -s h -l help -d 'Print help'
 complete -c leasehold -n "__fish_leasehold_using_subcommand config; and not __fish_seen_subcommand_from show check" -f -a "show" -d 'Show every setting, its value and where it came from'
 complete -c leasehold -n "__fish_leasehold_using_subcommand config; and not __fish_seen_subcommand_from show check" -f -a "check" -d 'Check the variables, the configuration files and the files that they name; 0, or 78 with the mistakes'
@@ -171,7 +205,7 @@ function __fish_leasehold_name_at
     set -l short
     switch "$words[2]"
         case run
-            set long --also --slots --wait --conflict-exit-code --ttl --kill-after --kill-signal --max-runtime --lock-delay --on-leftover --on-loss --reason --report --log-format --command --endpoints --prefix --connect-timeout --cacert --cert --key --tls-server-name --user --password-file --config
+            set long --also --once --slots --wait --conflict-exit-code --ttl --kill-after --kill-signal --max-runtime --lock-delay --on-leftover --on-loss --queue --hold-min --once-keep --record --reason --report --log-format --command --endpoints --prefix --connect-timeout --cacert --cert --key --tls-server-name --user --password-file --config
             set short '^-[nxsqvh]*[wEkc]$'
         case status
             set long --endpoints --prefix --connect-timeout --cacert --cert --key --tls-server-name --user --password-file --config

@@ -26,6 +26,7 @@ ps          procps              test
 ss          iproute2            test chaos
 ip          iproute2            test chaos
 faketime    faketime            test chaos
+cron        cron                test
 fuser       psmisc              test
 zsh         zsh                 test
 dash        dash                test

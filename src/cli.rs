@@ -14,6 +14,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 
 use crate::config::layers::Typed;
 use crate::lock::name::LockName;
+use crate::lock::once::OnceId;
 
 /// Run a command while holding a distributed lock, and have its whole process tree dead before anybody else
 /// can get it.
@@ -47,6 +48,8 @@ pub enum Command {
     Status(StatusArgs),
     /// Use the fencing token: for what must not be done by a holder that is one no more
     Fence(fence::FenceArgs),
+    /// Show or forget what --once remembers
+    Once(OnceArgs),
     /// Show every setting and where it came from, or check the configuration
     Config(ConfigArgs),
     /// Print the completion script of a shell
@@ -97,6 +100,9 @@ pub struct RunArgs {
     /// Hold this lock too, in the same mode: all or none, without deadlock; can be given again
     #[arg(long, value_name = "NAME")]
     pub also: Vec<LockName>,
+    /// Do not run if a run with this ID has already succeeded under this lock
+    #[arg(long, value_name = "ID")]
+    pub once: Option<OnceId>,
     #[command(flatten)]
     pub settings: RunSettingArgs,
     /// Write the outcome to FILE as one JSON object
@@ -139,6 +145,46 @@ pub struct StatusArgs {
     /// Print nothing; the exit status says it: 0 free, 75 held
     #[arg(short, long)]
     pub quiet: bool,
+    #[command(flatten)]
+    pub connection: ConnectionArgs,
+}
+
+/// `leasehold once`.
+#[derive(Args, Debug)]
+pub struct OnceArgs {
+    /// What to do with it.
+    #[command(subcommand)]
+    pub command: OnceCommand,
+}
+
+/// The subcommands of `leasehold once`.
+#[derive(Debug, Subcommand)]
+pub enum OnceCommand {
+    /// Show what has been done under a lock, by whom and when
+    List(OnceListArgs),
+    /// Forget that it was done, so that the next run with this ID does it again
+    Forget(OnceForgetArgs),
+}
+
+/// `leasehold once list`.
+#[derive(Args, Debug)]
+pub struct OnceListArgs {
+    /// The lock's name
+    pub name: LockName,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub connection: ConnectionArgs,
+}
+
+/// `leasehold once forget`.
+#[derive(Args, Debug)]
+pub struct OnceForgetArgs {
+    /// The lock's name
+    pub name: LockName,
+    /// What was given to --once
+    pub id: OnceId,
     #[command(flatten)]
     pub connection: ConnectionArgs,
 }
@@ -228,6 +274,15 @@ pub enum OnLoss {
     Kill,
     /// Only say so; for commands whose every write is fenced
     Warn,
+}
+
+/// `--queue`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Queue {
+    /// Wait until it is our turn
+    Fifo,
+    /// Take the place of older waiters that said latest, and give ours to a newer one
+    Latest,
 }
 
 /// `--log-format`.

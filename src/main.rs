@@ -36,6 +36,8 @@ mod supervisor;
 mod run;
 // What the command gets.
 mod environment;
+// What is remembered of a run.
+mod memory;
 // The lock service.
 mod service;
 // The processes around the command.
@@ -82,6 +84,7 @@ fn dispatch(command: Command) -> Ending {
             }
         }
         Command::Status(args) => commands::status::status(&args, &inherited),
+        Command::Once(args) => commands::once::once(&args.command, &inherited),
         Command::Fence(args) => fence::fence(args.command, &inherited),
         Command::Config(args) => commands::config::config(&args.command, &inherited),
         Command::Completions(args) => commands::shell_help::completions(args.shell),

@@ -112,6 +112,12 @@ pub enum Outcome {
         /// `--conflict-exit-code`.
         status: u8,
     },
+    /// A newer waiter took our place away: `--queue latest`. Who, as far as it is known; harmless text.
+    Superseded(Option<String>),
+    /// What was to be done once has been done: by whom and when; harmless text.
+    AlreadyDone(String),
+    /// The command succeeded, but that could not be remembered for `--once`: why.
+    NotRecorded(String),
     /// The lock service cannot be reached or refuses.
     Unavailable(String),
     /// The lock service refuses us.
@@ -152,7 +158,13 @@ impl Outcome {
             }
             // The front is dead already; this is what the shell has seen.
             Self::FrontKilled => Ending::Status(137),
-            Self::Lost(_) | Self::RanOn(_) | Self::Stale(_) | Self::Preempted => Ending::Status(79),
+            Self::Lost(_)
+            | Self::RanOn(_)
+            | Self::Stale(_)
+            | Self::Preempted
+            | Self::NotRecorded(_) => Ending::Status(79),
+            Self::Superseded(_) => Ending::Status(76),
+            Self::AlreadyDone(_) => Ending::Status(0),
             Self::MaxRuntime => Ending::Status(124),
             Self::Busy { status, .. } => Ending::Status(*status),
             // Whether it was done is not known: the same reaction is right as when it was not (say it again), so
@@ -202,6 +214,9 @@ impl Outcome {
             Self::Unknown(_) => "unknown",
             Self::MaxRuntime => "max-runtime",
             Self::Busy { .. } => "busy",
+            Self::Superseded(_) => "superseded",
+            Self::AlreadyDone(_) => "already-done",
+            Self::NotRecorded(_) => "not-recorded",
             Self::Unavailable(_) => "unavailable",
             Self::Denied(_) => "denied",
             Self::NotExecutable(_) => "not-executable",
@@ -215,12 +230,15 @@ impl Outcome {
 
     /// Whether `--quiet` drops the sentence: for skips that a cron job takes every day.
     pub const fn is_quiet(&self) -> bool {
-        matches!(self, Self::Busy { .. })
+        matches!(
+            self,
+            Self::Busy { .. } | Self::Superseded(_) | Self::AlreadyDone(_)
+        )
     }
 
-    /// Whether the sentence is dropped even without `--quiet`: a skip that was chosen with `-E 0`.
+    /// Whether the sentence is dropped even without `--quiet`: a skip that was chosen, with `-E 0` or `--once`.
     pub const fn is_chosen_skip(&self) -> bool {
-        matches!(self, Self::Busy { status: 0, .. })
+        matches!(self, Self::Busy { status: 0, .. } | Self::AlreadyDone(_))
     }
 
     /// What happened, to which lock, and what to do; nothing where the command's own ending says it all.
@@ -257,6 +275,16 @@ impl Outcome {
             Self::Busy { holder: None, .. } => {
                 format!("{name}: the lock is busy; the command was not run")
             }
+            Self::Superseded(by) => {
+                let by = by.as_deref().unwrap_or("a newer waiter");
+                format!("{name}: superseded by {by} (--queue latest); the command was not run")
+            }
+            Self::AlreadyDone(by) => {
+                format!("{name}: already done {by}; the command was not run")
+            }
+            Self::NotRecorded(why) => format!(
+                "{name}: the command succeeded, but --once could not remember it ({why}), so the next run does it again"
+            ),
             Self::Unavailable(why) => format!("{name}: {why}; the command was not run"),
             Self::Denied(why) => format!("{name}: {why}; the command was not run"),
             Self::NotExecutable(why) | Self::NotFound(why) => format!("{name}: {why}"),
@@ -299,7 +327,7 @@ pub const fn exit_status_table() -> &'static [ExitStatusRow] {
         ),
         row(
             "79",
-            "lock lost: the command was stopped, or ended too late to be trusted",
+            "lock lost: the command was stopped or ended too late; or --once was not recorded",
             "yes",
         ),
         row("124", "--max-runtime reached", "yes, stopped"),
@@ -308,6 +336,8 @@ pub const fn exit_status_table() -> &'static [ExitStatusRow] {
             "lock busy with -n, or --wait ran out (-E changes the number)",
             "no",
         ),
+        row("76", "superseded by a newer waiter (--queue latest)", "no"),
+        row("0", "--once: already done", "no"),
         row(
             "69",
             "etcd cannot be reached, has no quorum or refuses",
@@ -371,6 +401,9 @@ mod tests {
                 },
                 0,
             ),
+            (Outcome::Superseded(None), 76),
+            (Outcome::AlreadyDone(String::new()), 0),
+            (Outcome::NotRecorded(String::new()), 79),
             (Outcome::Unavailable(String::new()), 69),
             (Outcome::Denied(String::new()), 77),
             (Outcome::NotExecutable(String::new()), 126),
@@ -395,7 +428,7 @@ mod tests {
         assert_eq!(
             own_numbers,
             [
-                "79", "124", "75", "69", "77", "64", "78", "126", "127", "70"
+                "79", "124", "75", "76", "0", "69", "77", "64", "78", "126", "127", "70"
             ]
         );
     }

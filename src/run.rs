@@ -4,15 +4,15 @@
 use std::path::Path;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use tokio::sync::mpsc;
 
 use crate::cli::RunArgs;
-use crate::clock::{self, Instant, Timer};
+use crate::clock::{self, Timer};
 use crate::config::RunConfig;
 use crate::environment::environment;
 use crate::lock::name::LockName;
 use crate::lock::token::{ClusterId, LeaseId, Token};
+use crate::memory::{self, Began};
 use crate::outcome::{Ending, Loss, Outcome};
 use crate::process::{Invocation, Manager, ManagerDeath, Memo, abilities};
 use crate::report::{Report, ReportFile};
@@ -35,7 +35,7 @@ pub fn run(config: RunConfig) -> Ending {
         argv: config.argv.clone(),
         kill_signal: config.kill_signal,
     };
-    let began = Began::now();
+    let began = begin();
     let manage = |manager: Manager| manage(&config, report.as_ref(), began, manager);
     let manager_died = |death: ManagerDeath| manager_died(&config, report.as_ref(), began, &death);
     match crate::process::supervise(invocation, manage, manager_died) {
@@ -100,26 +100,10 @@ fn remembered(config: &RunConfig, death: &ManagerDeath) -> History {
     }
 }
 
-/// The instants that a report counts from: on both clocks, for one is for arithmetic, the other for people.
-#[derive(Clone, Copy)]
-struct Began {
-    at: Instant,
-    wall: Timestamp,
-}
-
-impl Began {
-    fn now() -> Self {
-        Self {
-            at: clock::now(),
-            wall: clock::wall(),
-        }
-    }
-
-    fn wall_at(self, instant: Instant) -> String {
-        let elapsed = instant.since(self.at);
-        self.wall
-            .checked_add(elapsed)
-            .map_or_else(|_| self.wall.to_string(), |wall| wall.to_string())
+fn begin() -> Began {
+    Began {
+        at: clock::now(),
+        wall: clock::wall(),
     }
 }
 
@@ -236,6 +220,19 @@ impl Loop<'_> {
             Action::Renew { give_up_at } => self.service.renew(give_up_at),
             Action::Announce => self.service.announce(),
             Action::Release { give_up_at } => self.service.release(give_up_at),
+            Action::Keep { give_up_at, until } => {
+                let history = supervisor.history();
+                let entry = memory::kept_entry(self.config, self.began, history, until);
+                self.service.keep(entry, until, give_up_at);
+            }
+            Action::Record {
+                give_up_at,
+                outcome,
+            } => {
+                let history = supervisor.history();
+                let memory = memory::memory(self.config, self.began, history, &outcome);
+                self.service.record(memory, give_up_at);
+            }
             Action::Prepare => self.manager.prepare(),
             Action::Start { read_revision } => {
                 let place = supervisor.history().place.as_ref();

@@ -7,7 +7,7 @@ use clap::builder::{PossibleValuesParser, StringValueParser, TypedValueParser, V
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, ValueEnum, ValueHint};
 
-use crate::cli::{ConnectionArgs, OnLeftover, OnLoss, RunSettingArgs};
+use crate::cli::{ConnectionArgs, OnLeftover, OnLoss, Queue, RunSettingArgs};
 use crate::config::kind::Kind;
 use crate::config::layers::Typed;
 use crate::config::setting::{self, Fallback, Scope, Setting};
@@ -90,6 +90,13 @@ fn arg(setting: &'static Setting) -> Option<Arg> {
     if let Some(short) = setting.short {
         arg = arg.short(short);
     }
+    if setting.kind == Kind::Flag {
+        // `--record`; and `--record=false` against a file that says otherwise.
+        arg = arg
+            .num_args(0..=1)
+            .require_equals(true)
+            .default_missing_value("true");
+    }
     Some(arg)
 }
 
@@ -138,6 +145,8 @@ fn parser(kind: Kind) -> ValueParser {
     match kind {
         Kind::OnLeftover => return policies::<OnLeftover>(),
         Kind::OnLoss => return policies::<OnLoss>(),
+        Kind::Queue => return policies::<Queue>(),
+        Kind::Flag => return PossibleValuesParser::new(["true", "false"]).into(),
         _ => {}
     }
     ValueParser::new(AsTyped(kind))
@@ -163,7 +172,9 @@ const fn hint(kind: Kind) -> ValueHint {
         | Kind::Status
         | Kind::Slots
         | Kind::OnLeftover
-        | Kind::OnLoss => ValueHint::Other,
+        | Kind::OnLoss
+        | Kind::Queue
+        | Kind::Flag => ValueHint::Other,
     }
 }
 

@@ -1,20 +1,22 @@
 //! `leasehold status NAME`: who holds the lock, who waits, how long the lease still lives.
 
 use std::fmt::Write;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::cli::StatusArgs;
 use crate::clock;
-use crate::config::{self, Inherited};
-use crate::inherited::resolved;
+use crate::commands::{ask, failed};
+use crate::config::Inherited;
+use crate::lock::entry::QueuePolicy;
+use crate::lock::last_run::LastRun;
 use crate::lock::limit::Limit;
 use crate::lock::name::LockName;
-use crate::outcome::{BUSY_STATUS, Ending, Outcome};
+use crate::outcome::{BUSY_STATUS, Ending};
 use crate::service::etcd::{Connection, inspect};
 use crate::service::{InspectedEntry, Inspection, PlaceState};
-use crate::supervisor::TroubleKind;
 use crate::ui::{self, sentence};
 
 /// The version of the JSON object.
@@ -22,42 +24,13 @@ const VERSION: u32 = 1;
 
 /// Runs the subcommand.
 pub fn status(args: &StatusArgs, inherited: &Inherited) -> Ending {
-    match inspected(args, inherited) {
+    let asking = async |connection: &Connection, prefix: &_, give_up_at| {
+        inspect(connection, prefix, &args.name, give_up_at).await
+    };
+    match ask(&args.connection, inherited, asking) {
         Ok(inspection) => show(args, &inspection),
-        // Ctrl-C where a password was asked for.
-        Err(outcome @ Outcome::Interrupted(_)) => outcome.ending(),
-        Err(outcome) => {
-            let why = match &outcome {
-                Outcome::Unavailable(why) | Outcome::Denied(why) => format!("{}: {why}", args.name),
-                Outcome::Usage(why) | Outcome::Configuration(why) => why.clone(),
-                other => other.sentence(&args.name).unwrap_or_default(),
-            };
-            ui::complain(&why);
-            outcome.ending()
-        }
+        Err(outcome) => failed(&args.name, &outcome),
     }
-}
-
-fn inspected(args: &StatusArgs, inherited: &Inherited) -> Result<Inspection, Outcome> {
-    let settings = resolved(inherited, |inherited| {
-        config::connection(&args.connection, inherited)
-    })?;
-    let connection = Connection::from(&settings);
-    let give_up_at = clock::now() + settings.connect_timeout;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_io()
-        .enable_time()
-        .build()
-        .map_err(|error| Outcome::Unavailable(format!("no event loop: {error}")))?;
-    let inspecting = inspect(&connection, &settings.prefix, &args.name, give_up_at);
-    let tasks = tokio::task::LocalSet::new();
-    tasks
-        .block_on(&runtime, inspecting)
-        .map_err(|trouble| match trouble.kind {
-            TroubleKind::Denied => Outcome::Denied(trouble.detail),
-            TroubleKind::Misconfigured => Outcome::Configuration(trouble.detail),
-            TroubleKind::Unreachable | TroubleKind::Refused => Outcome::Unavailable(trouble.detail),
-        })
 }
 
 /// The status says whether the lock is held only with `-q`: without it, showing is all that was asked for.
@@ -111,7 +84,36 @@ fn people(name: &LockName, inspection: &Inspection, wall: Timestamp) -> String {
     for (index, waiter) in waiters.iter().enumerate() {
         let _ = writeln!(text, "  {:>3}. {}", index + 1, person(waiter, wall));
     }
+    if let Some(run) = &inspection.last_run {
+        let _ = writeln!(text, "last run: {}", last_run(run, wall));
+    }
     text
+}
+
+fn last_run(run: &LastRun, wall: Timestamp) -> String {
+    let LastRun {
+        token,
+        host,
+        user,
+        program,
+        reason,
+        outcome,
+        status,
+        ended,
+        held_ms,
+        ..
+    } = run;
+    let ago = sentence::elapsed(ended, wall)
+        .map(|elapsed| format!(", {elapsed} ago"))
+        .unwrap_or_default();
+    let reason = match reason.as_str() {
+        "" => String::new(),
+        reason => format!(", \"{reason}\""),
+    };
+    let held = Duration::from_millis(*held_ms);
+    format!(
+        "{outcome}, status {status}{ago}: {user}@{host}: {program} (held for {held:.1?}{reason}; token {token})"
+    )
 }
 
 /// Those whom nobody is in the way of, and the others.
@@ -142,12 +144,20 @@ fn person(entry: &InspectedEntry, wall: Timestamp) -> String {
         Limit::Holders(slots) => format!(", slots {slots}"),
         Limit::Unlimited => ", shared".to_owned(),
     };
+    let queue = match known.queue {
+        QueuePolicy::Latest if entry.state == PlaceState::Waiting => ", latest",
+        QueuePolicy::Latest | QueuePolicy::Fifo => "",
+    };
+    let kept = match &known.held_until {
+        Some(until) => format!(", its command has ended, kept until {until} by --hold-min"),
+        None => String::new(),
+    };
     let together = match &known.locks[..] {
         [] => String::new(),
         locks => format!(", all of {}", locks.join(", ")),
     };
     format!(
-        "{}@{}{since}: {} (pid {}{mode}{together}{reason}; token {token}, {lease})",
+        "{}@{}{since}: {} (pid {}{mode}{queue}{together}{reason}{kept}; token {token}, {lease})",
         known.user, known.host, known.program, known.pid
     )
 }
@@ -170,6 +180,7 @@ fn json(name: &LockName, inspection: &Inspection) -> Value {
         "reserved": in_state(PlaceState::Reserved),
         "waiters": in_state(PlaceState::Waiting),
         "vanished": inspection.vanished.len(),
+        "last_run": inspection.last_run,
     })
 }
 
@@ -191,5 +202,7 @@ fn entry_json(entry: &InspectedEntry) -> Value {
         "reason": known.map(|entry| &entry.reason),
         "queued": known.map(|entry| &entry.queued),
         "held": known.map(|entry| entry.held.as_ref()),
+        "held_until": known.map(|entry| entry.held_until.as_ref()),
+        "queue": known.map(|entry| entry.queue),
     })
 }

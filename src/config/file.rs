@@ -303,7 +303,10 @@ fn with_article(noun: &str) -> String {
 /// The value as it would be typed.
 fn text_of(kind: Kind, value: &DeValue<'_>) -> Option<String> {
     match value {
-        DeValue::String(text) if kind != Kind::Status => Some(text.to_string()),
+        DeValue::String(text) if kind != Kind::Status && kind != Kind::Flag => {
+            Some(text.to_string())
+        }
+        DeValue::Boolean(flag) if kind == Kind::Flag => Some(flag.to_string()),
         DeValue::Integer(number) if kind.may_be_integer() => {
             let number = i64::from_str_radix(number.as_str(), number.radix()).ok()?;
             Some(number.to_string())

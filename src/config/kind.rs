@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU32;
 
-use crate::cli::{OnLeftover, OnLoss};
+use crate::cli::{OnLeftover, OnLoss, Queue};
 use crate::config::endpoint::Endpoint;
 use crate::config::login::User;
 use crate::config::{duration, signal};
@@ -37,6 +37,10 @@ pub enum Kind {
     OnLeftover,
     /// A policy of [`OnLoss`].
     OnLoss,
+    /// A policy of [`Queue`].
+    Queue,
+    /// Yes or no.
+    Flag,
 }
 
 impl Kind {
@@ -61,6 +65,8 @@ impl Kind {
             Self::Slots => slots(text).map(drop),
             Self::OnLeftover => on_leftover(text).map(drop),
             Self::OnLoss => on_loss(text).map(drop),
+            Self::Queue => queue(text).map(drop),
+            Self::Flag => flag(text).map(drop),
         }
     }
 
@@ -92,7 +98,9 @@ impl Kind {
             | Self::User
             | Self::Password
             | Self::OnLeftover
-            | Self::OnLoss => "a string",
+            | Self::OnLoss
+            | Self::Queue => "a string",
+            Self::Flag => "true or false",
         }
     }
 }
@@ -141,6 +149,24 @@ pub fn slots(text: &str) -> Result<NonZeroU32, String> {
 pub fn on_leftover(text: &str) -> Result<OnLeftover, String> {
     clap::ValueEnum::from_str(text, false)
         .map_err(|_| format!("{text:?} is no policy; write wait, kill or leave"))
+}
+
+/// Reads a policy for a queue.
+///
+/// # Errors
+/// A sentence for the user.
+pub fn queue(text: &str) -> Result<Queue, String> {
+    clap::ValueEnum::from_str(text, false)
+        .map_err(|_| format!("{text:?} is no policy; write fifo or latest"))
+}
+
+/// Reads yes or no.
+///
+/// # Errors
+/// A sentence for the user.
+pub fn flag(text: &str) -> Result<bool, String> {
+    text.parse()
+        .map_err(|_| format!("{text:?} is neither true nor false"))
 }
 
 /// Reads a policy for a lost lock.

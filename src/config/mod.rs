@@ -41,7 +41,7 @@ use crate::supervisor::Plan;
 pub use connection::{Connection, connection};
 pub use inherited::{Inherited, Unresolved};
 use layers::Layers;
-use run_settings::RunSettings;
+use run_settings::{RunSettings, check_hold_min};
 
 /// How to talk to the user.
 #[derive(Clone, Copy, Debug)]
@@ -52,8 +52,19 @@ pub struct Talk {
     pub quiet: bool,
     /// `-v`.
     pub verbose: bool,
-    /// A busy lock is no failure here: `-E 0`.
+    /// That the command does not run is no failure here: `-E 0`, `--once`.
     pub skip_is_chosen: bool,
+}
+
+impl Talk {
+    const fn of(args: &RunArgs, settings: &RunSettings) -> Self {
+        Self {
+            format: args.log_format,
+            quiet: args.quiet,
+            verbose: args.verbose,
+            skip_is_chosen: settings.conflict_status == 0 || args.once.is_some(),
+        }
+    }
 }
 
 /// Everything that `leasehold run` runs on.
@@ -67,6 +78,8 @@ pub struct RunConfig {
     pub kill_signal: i32,
     /// How to reach the lock service.
     pub connection: Connection,
+    /// How long `--once` remembers.
+    pub once_keep: Duration,
     /// How long what may take.
     pub plan: Plan,
     /// Where the outcome is written.
@@ -87,10 +100,12 @@ impl RunConfig {
         let layers = Layers::gather(&typed, Some(&name), inherited)?;
         let settings = RunSettings::resolve(&layers)?;
         let connection = connection::resolve(&layers)?;
-        if settings.reason.chars().count() > TEXT_CHARACTERS_MAX {
-            let why = format!("--reason has more than {TEXT_CHARACTERS_MAX} characters");
-            return Err(Outcome::Usage(why).into());
-        }
+        let limit = limit(args, &settings);
+        let nonblock = args.nonblock || settings.wait == Some(Duration::ZERO);
+        let wait = settings.wait.filter(|wait| !wait.is_zero());
+        check_hold_min(&settings.hold_min, nonblock, wait)?;
+        check(args, &settings, limit)?;
+        let talk = Talk::of(args, &settings);
         let also = also(args, &name)?;
         let names = || std::iter::once(&name).chain(&also);
         let program = program_name(&argv);
@@ -101,16 +116,19 @@ impl RunConfig {
                 .collect(),
             enclosing: enclosing(inherited),
             kill_after: settings.kill_after,
-            wait: settings.wait.filter(|wait| !wait.is_zero()),
+            wait,
             connect_timeout: connection.connect_timeout,
             max_runtime: settings.max_runtime,
             on_leftover: settings.on_leftover,
             on_loss: settings.on_loss,
             conflict_status: settings.conflict_status,
+            hold_min: settings.hold_min.value,
+            once: args.once.is_some(),
+            record: settings.record,
         };
         let entry = Entry {
             v: Entry::VERSION,
-            limit: limit(args, &settings),
+            limit,
             host: inherited.host.clone(),
             user: inherited.user.clone(),
             pid: inherited.pid,
@@ -118,13 +136,14 @@ impl RunConfig {
             reason: settings.reason,
             queued: inherited.wall.clone(),
             held: None,
+            held_until: None,
+            queue: settings.queue,
             locks: match also[..] {
                 [] => Vec::new(),
                 _ => names().map(LockName::to_string).collect(),
             },
             lock_delay_ms: settings.lock_delay.as_millis() as u64,
         };
-        let nonblock = args.nonblock || settings.wait == Some(Duration::ZERO);
         let wanted = Wanted {
             name,
             also,
@@ -132,22 +151,32 @@ impl RunConfig {
             ttl: settings.ttl,
             nonblock,
             entry,
+            once: args.once.clone(),
         };
         Ok(Self {
             wanted,
             argv,
             kill_signal: settings.kill_signal,
             connection,
+            once_keep: settings.once_keep,
             plan,
             report: args.report.clone(),
-            talk: Talk {
-                format: args.log_format,
-                quiet: args.quiet,
-                verbose: args.verbose,
-                skip_is_chosen: settings.conflict_status == 0,
-            },
+            talk,
         })
     }
+}
+
+/// What has to fit together, or to be short.
+fn check(args: &RunArgs, settings: &RunSettings, limit: Limit) -> Result<(), Outcome> {
+    if settings.reason.chars().count() > TEXT_CHARACTERS_MAX {
+        let why = format!("--reason has more than {TEXT_CHARACTERS_MAX} characters");
+        return Err(Outcome::Usage(why));
+    }
+    if args.once.is_some() && limit != Limit::EXCLUSIVE {
+        let why = "--once needs an exclusive lock: with --shared or --slots two could do it at the same time; add -x";
+        return Err(Outcome::Usage(why.to_owned()));
+    }
+    Ok(())
 }
 
 /// The other locks of the run, each once.

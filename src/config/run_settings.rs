@@ -6,14 +6,17 @@ use std::time::Duration;
 use crate::cli;
 use crate::config::layers::{Layers, Resolved, Source};
 use crate::config::setting::{
-    CONFLICT_EXIT_CODE, KILL_AFTER, KILL_SIGNAL, LOCK_DELAY, MAX_RUNTIME, ON_LEFTOVER, ON_LOSS,
-    REASON, SLOTS, TTL, WAIT,
+    CONFLICT_EXIT_CODE, HOLD_MIN, KILL_AFTER, KILL_SIGNAL, LOCK_DELAY, MAX_RUNTIME, ON_LEFTOVER,
+    ON_LOSS, ONCE_KEEP, QUEUE, REASON, RECORD, SLOTS, TTL, WAIT,
 };
 use crate::config::{duration, kind, signal};
-use crate::lock::entry::LOCK_DELAY_MAX;
+use crate::lock::entry::{LOCK_DELAY_MAX, QueuePolicy};
 use crate::lock::lease;
 use crate::outcome::Outcome;
 use crate::supervisor::{OnLeftover, OnLoss};
+
+/// The longest time for which etcd is asked to keep something: it counts leases in seconds up to 285 years.
+const KEEP_MAX: Duration = Duration::from_secs(3650 * 24 * 3600);
 
 /// How a command is run, checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +41,14 @@ pub struct RunSettings {
     pub on_leftover: OnLeftover,
     /// `--on-loss`.
     pub on_loss: OnLoss,
+    /// `--queue`.
+    pub queue: QueuePolicy,
+    /// `--hold-min`, and who said it.
+    pub hold_min: Resolved<Duration>,
+    /// `--once-keep`.
+    pub once_keep: Duration,
+    /// `--record`.
+    pub record: bool,
     /// `--reason`.
     pub reason: String,
 }
@@ -70,6 +81,13 @@ impl RunSettings {
                 cli::OnLoss::Kill => OnLoss::Kill,
                 cli::OnLoss::Warn => OnLoss::Warn,
             },
+            queue: match layers.value(&QUEUE, kind::queue)?.value {
+                cli::Queue::Fifo => QueuePolicy::Fifo,
+                cli::Queue::Latest => QueuePolicy::Latest,
+            },
+            hold_min: layers.value(&HOLD_MIN, duration::parse)?,
+            once_keep: once_keep(layers)?,
+            record: layers.value(&RECORD, kind::flag)?.value,
             reason: layers
                 .get(&REASON, text)?
                 .map(|resolved| resolved.value)
@@ -99,4 +117,34 @@ fn lock_delay(layers: &Layers<'_>) -> Result<Duration, Outcome> {
         return Err(source.refusal(format!("--lock-delay can be at most {LOCK_DELAY_MAX:?}")));
     }
     Ok(value)
+}
+
+fn once_keep(layers: &Layers<'_>) -> Result<Duration, Outcome> {
+    let Resolved { value, source } = layers.value(&ONCE_KEEP, duration::parse)?;
+    if value < Duration::from_secs(1) || value > KEEP_MAX {
+        return Err(source.refusal("--once-keep is from a second to ten years"));
+    }
+    Ok(value)
+}
+
+/// Whether `--hold-min` can do what it is for: whoever waits for longer than that runs the job again.
+///
+/// # Errors
+/// The sentence for the user.
+pub fn check_hold_min(
+    hold_min: &Resolved<Duration>,
+    nonblock: bool,
+    wait: Option<Duration>,
+) -> Result<(), Outcome> {
+    let Resolved { value, source } = hold_min;
+    let waits_shorter = wait.is_some_and(|wait| wait < *value);
+    if !value.is_zero() && !nonblock && !waits_shorter {
+        return Err(source.refusal(format!(
+            "--hold-min {value:?} needs -n, or a --wait that is shorter: whoever waits for longer runs the job again"
+        )));
+    }
+    if *value > KEEP_MAX {
+        return Err(source.refusal("--hold-min can be at most ten years"));
+    }
+    Ok(())
 }

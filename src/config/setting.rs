@@ -187,6 +187,42 @@ settings! {
         kind: Kind::OnLoss,
         ..RUN
     };
+    /// `--queue`
+    QUEUE = Setting {
+        key: "queue",
+        option: Some("queue"),
+        value_name: "POLICY",
+        meaning: "What becomes of waiters when a newer one comes",
+        fallback: Fallback::Value("fifo"),
+        kind: Kind::Queue,
+        ..RUN
+    };
+    /// `--hold-min`
+    HOLD_MIN = Setting {
+        key: "hold_min",
+        option: Some("hold-min"),
+        meaning: "Keep the lock at least DUR from when it was acquired, also when the command and leasehold have ended",
+        fallback: Fallback::Value("0"),
+        ..RUN
+    };
+    /// `--once-keep`
+    ONCE_KEEP = Setting {
+        key: "once_keep",
+        option: Some("once-keep"),
+        meaning: "How long --once remembers",
+        fallback: Fallback::Value("30d"),
+        ..RUN
+    };
+    /// `--record`
+    RECORD = Setting {
+        key: "record",
+        option: Some("record"),
+        value_name: "BOOL",
+        meaning: "Remember in etcd how the last run of each lock ended, for status and history",
+        fallback: Fallback::Value("false"),
+        kind: Kind::Flag,
+        ..RUN
+    };
     /// `--reason`
     REASON = Setting {
         key: "reason",

@@ -18,15 +18,15 @@ const REQUEST_BYTES_MAX: usize = 3 << 19;
 /// What a request has besides keys and value: tags, lengths, numbers, the mark's value.
 const OVERHEAD_PER_KEY: usize = 64;
 
-/// The value that was asked for, if etcd can take it together with all keys: those of the locks are compared, `key`
+/// The value that was asked for, if etcd can take it together with all keys: those of the locks are compared twice, `key`
 /// and the holder's mark are compared and written.
 ///
 /// # Errors
 /// [`Outcome::Usage`].
 pub fn value(args: &PutArgs, key: &[u8], claim: &Claim) -> Result<Vec<u8>, Outcome> {
     let mark = claim.mark.as_bytes();
-    let keys = claim.keys.iter().map(String::as_bytes);
-    let keys = keys.chain([key, key, mark, mark]);
+    let locks = claim.keys.iter().map(String::as_bytes);
+    let keys = locks.clone().chain(locks).chain([key, key, mark, mark]);
     let rest: usize = keys.map(|key| key.len() + OVERHEAD_PER_KEY).sum();
     let most = REQUEST_BYTES_MAX.saturating_sub(rest);
     let (value, source) = match (&args.value, &args.file) {

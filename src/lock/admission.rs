@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use crate::clock::Instant;
 use crate::lock::limit::Limit;
+use crate::lock::name::LockName;
 use crate::lock::token::Token;
 
 /// One entry in the queue.
@@ -42,6 +43,8 @@ pub struct Marker {
     pub limit: Limit,
     /// How long its owner wants successors to wait if it vanishes.
     pub lock_delay: Duration,
+    /// Where a newer contender takes its place away: the other locks that it waits for too.
+    pub replaceable: Option<Vec<LockName>>,
 }
 
 /// The queue of one lock at one revision.
@@ -159,6 +162,21 @@ impl<'snapshot> Line<'snapshot> {
         self.claims.iter().filter_map(|claim| match claim.who {
             Claimant::Vanished(marker) => Some(marker),
             Claimant::Present(_) => None,
+        })
+    }
+
+    /// Those who wait ahead of `own`, each with those who keep it waiting.
+    pub fn waiting_ahead_of(
+        &self,
+        own: Token,
+    ) -> impl Iterator<Item = (&'snapshot QueuedEntry, Vec<Claimant<'snapshot>>)> {
+        let ahead = self.claims.iter().enumerate();
+        let ahead = ahead.take_while(move |(_, claim)| claim.create_revision < own.get());
+        ahead.filter_map(|(index, claim)| match claim.who {
+            Claimant::Present(entry) if !claim.smallest.admits(index) => {
+                Some((entry, in_the_way(&self.claims[..index], claim.limit)))
+            }
+            Claimant::Present(_) | Claimant::Vanished(_) => None,
         })
     }
 

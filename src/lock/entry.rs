@@ -51,11 +51,40 @@ pub struct Entry {
     /// When its command was started, where it had to wait for that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held: Option<String>,
+    /// Until when the lock is kept although its command has ended, by that host's wall clock: `--hold-min`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_until: Option<String>,
+    /// `--queue`.
+    #[serde(default, skip_serializing_if = "QueuePolicy::is_fifo")]
+    pub queue: QueuePolicy,
     /// All locks that its run wants together, where there are several.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub locks: Vec<String>,
     /// How long successors wait when it vanishes without releasing, in milliseconds.
     pub lock_delay_ms: u64,
+}
+
+/// What becomes of somebody who waits when a newer one comes: `--queue`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum QueuePolicy {
+    /// A newer one that says the same takes its place away.
+    Latest,
+    /// It keeps its place; so does whoever says something that we do not understand.
+    #[default]
+    #[serde(other)]
+    Fifo,
+}
+
+impl QueuePolicy {
+    /// Whether it keeps its place.
+    #[expect(
+        clippy::trivially_copy_pass_by_ref,
+        reason = "serde asks for a reference"
+    )]
+    pub const fn is_fifo(&self) -> bool {
+        matches!(self, Self::Fifo)
+    }
 }
 
 impl Entry {
@@ -70,6 +99,15 @@ impl Entry {
     /// When its holder got the lock, as far as it says: when it queued if it never had to wait.
     pub fn since(&self) -> &str {
         self.held.as_deref().unwrap_or(&self.queued)
+    }
+
+    /// Who it is, in a few words: `deploy@build7 ("release 4.2")`.
+    pub fn who(&self) -> String {
+        let (user, host) = (&self.user, &self.host);
+        match self.reason.as_str() {
+            "" => format!("{user}@{host}"),
+            reason => format!("{user}@{host} (\"{reason}\")"),
+        }
     }
 
     /// What a stored value says; nothing where it is not ours, or not of a version we understand.
@@ -91,7 +129,12 @@ impl Entry {
         ];
         self.locks.truncate(LOCKS_MAX);
         self.locks.retain(|lock| lock.parse::<LockName>().is_ok());
-        for text in texts.into_iter().chain(self.held.as_mut()) {
+        let times = self
+            .held
+            .as_mut()
+            .into_iter()
+            .chain(self.held_until.as_mut());
+        for text in texts.into_iter().chain(times) {
             *text = harmless(text);
         }
         self
@@ -118,12 +161,14 @@ pub fn harmless(text: &str) -> String {
 }
 
 /// What admission has to know of a contender: it is read from its marker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Terms {
     /// How many may hold the lock together with it.
     pub limit: Limit,
     /// How long a successor waits after it has vanished.
     pub lock_delay: Duration,
+    /// Where a newer one takes its place away: all the locks that it waits for together, if they are several.
+    pub replaceable: Option<Vec<LockName>>,
 }
 
 impl Terms {
@@ -132,10 +177,15 @@ impl Terms {
         let not_understood = Self {
             limit: Limit::EXCLUSIVE,
             lock_delay: LOCK_DELAY_DEFAULT,
+            replaceable: None,
         };
-        Entry::parse(marker_value).map_or(not_understood, |entry| Self {
-            limit: entry.limit,
-            lock_delay: Duration::from_millis(entry.lock_delay_ms).min(LOCK_DELAY_MAX),
+        Entry::parse(marker_value).map_or(not_understood, |entry| {
+            let locks = entry.locks.iter().filter_map(|lock| lock.parse().ok());
+            Self {
+                limit: entry.limit,
+                lock_delay: Duration::from_millis(entry.lock_delay_ms).min(LOCK_DELAY_MAX),
+                replaceable: (entry.queue == QueuePolicy::Latest).then(|| locks.collect()),
+            }
         })
     }
 }
@@ -156,6 +206,8 @@ mod tests {
             reason: "release 4.2".to_owned(),
             queued: "2026-11-22T03:00:00Z".to_owned(),
             held: None,
+            held_until: None,
+            queue: QueuePolicy::Fifo,
             locks: Vec::new(),
             lock_delay_ms: 2000,
         }

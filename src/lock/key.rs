@@ -12,7 +12,8 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::lock::name::{LockName, is_name_character};
-use crate::lock::token::LeaseId;
+use crate::lock::once::OnceId;
+use crate::lock::token::{LeaseId, Token};
 
 /// What every key of ours begins with: it ends with `/`, and its segments are of the alphabet of names.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,6 +91,26 @@ impl Prefix {
     /// The key of a holder's mark for fenced writes: it hangs on the holder's lease.
     pub fn fence_mark(&self, name: &LockName, lease: LeaseId) -> String {
         format!("{}~fence/{name}/{lease}", self.0)
+    }
+
+    /// The key of the note for a waiter whose place, with this token, a newer one took away.
+    pub fn superseded(&self, name: &LockName, token: Token) -> String {
+        format!("{}~superseded/{name}/{token}", self.0)
+    }
+
+    /// What all records of things done once under `name` begin with.
+    pub fn once_records(&self, name: &LockName) -> String {
+        format!("{}~once/{name}/", self.0)
+    }
+
+    /// The key of the record that it was done.
+    pub fn once_record(&self, name: &LockName, id: &OnceId) -> String {
+        format!("{}{}", self.once_records(name), id.segment())
+    }
+
+    /// The key of what is remembered of the last run under `name`.
+    pub fn last_run(&self, name: &LockName) -> String {
+        format!("{}~last/{name}", self.0)
     }
 
     /// Whether `key` is an entry of the lock whose entries begin with `entries`: exactly one more segment,

@@ -7,6 +7,10 @@ pub mod name;
 pub mod key;
 // What a contender says about itself there.
 pub mod entry;
+// What is done once, and who did it.
+pub mod once;
+// How the last run under it ended.
+pub mod last_run;
 // Who may run.
 pub mod admission;
 // How many may hold it together.

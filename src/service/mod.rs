@@ -11,8 +11,10 @@ use std::time::Duration;
 
 use crate::lock::entry::Entry;
 use crate::lock::key::Prefix;
+use crate::lock::last_run::LastRun;
 use crate::lock::limit::Limit;
 use crate::lock::name::LockName;
+use crate::lock::once::{OnceId, OnceRecord};
 use crate::lock::token::ClusterId;
 
 /// What a service needs to know about the lock that is wanted.
@@ -30,6 +32,30 @@ pub struct Wanted {
     pub nonblock: bool,
     /// What others are told about us.
     pub entry: Entry,
+    /// What is not to be done again.
+    pub once: Option<OnceId>,
+}
+
+/// What is to be remembered of a run that has ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Memory {
+    /// That it is done.
+    pub done: Option<Done>,
+    /// How the run ended: the key of each lock, and the value.
+    pub last_runs: Vec<(String, Vec<u8>)>,
+    /// Whether the lock was lost, so that somebody else may have held it since.
+    pub lost: bool,
+}
+
+/// That something is done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Done {
+    /// Where that is remembered.
+    pub key: String,
+    /// The record, with our token.
+    pub value: Vec<u8>,
+    /// For how long.
+    pub keep: Duration,
 }
 
 impl Wanted {
@@ -50,6 +76,17 @@ pub struct Inspection {
     pub limit: Option<Limit>,
     /// Holders that vanished without releasing: what is known of each.
     pub vanished: Vec<Option<Entry>>,
+    /// How the last run ended, where that is recorded and can be read.
+    pub last_run: Option<LastRun>,
+}
+
+/// One thing that was done once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Remembered {
+    /// What stands for it.
+    pub id: OnceId,
+    /// Who did it, where that can be read.
+    pub record: Option<OnceRecord>,
 }
 
 /// One entry of a queue.

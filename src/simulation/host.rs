@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 use crate::clock::Instant;
 use crate::config::endpoint::Endpoint;
 use crate::config::tls::Tls;
-use crate::lock::entry::Entry;
+use crate::lock::entry::{Entry, QueuePolicy};
 use crate::lock::key::Prefix;
 use crate::lock::name::LockName;
 use crate::lock::token::{LeaseId, Token};
@@ -122,9 +122,12 @@ impl Host {
                 reason: String::new(),
                 queued: "2026-11-22T03:00:00Z".to_owned(),
                 held: None,
+                held_until: None,
+                queue: QueuePolicy::Fifo,
                 locks: Vec::new(),
                 lock_delay_ms: self.plan.lock_delay.as_millis() as u64,
             },
+            once: None,
         }
     }
 
@@ -140,6 +143,9 @@ impl Host {
             on_leftover: self.plan.on_leftover,
             on_loss: OnLoss::Kill,
             conflict_status: 75,
+            hold_min: Duration::ZERO,
+            once: false,
+            record: false,
         }
     }
 

@@ -28,6 +28,22 @@ pub enum Action {
         give_up_at: Instant,
     },
 
+    /// The same, but keep the lock itself until then, without us: `--hold-min`. Answered like `Release`.
+    Keep {
+        /// Stop trying then.
+        give_up_at: Instant,
+        /// When the lock is to be free.
+        until: Instant,
+    },
+    /// Write down how the run ended, if the lock is still ours; no process of the tree is alive. Answered by
+    /// `Recorded` or `NotRecorded`.
+    Record {
+        /// Stop trying then.
+        give_up_at: Instant,
+        /// How it ended.
+        outcome: Outcome,
+    },
+
     // For the processes.
     /// Ask the front process whether a command may be started. Answered by `FrontReady`.
     Prepare,
@@ -83,4 +99,8 @@ pub enum Message {
     Stopping(String),
     /// The lock could not be given back; it frees itself within the TTL.
     NotReleased(Trouble),
+    /// The lock could not be kept as long as `--hold-min` says; it frees itself within the TTL.
+    NotKept(Trouble),
+    /// `--record`: how the run ended could not be written down.
+    NotRecorded(Trouble),
 }

@@ -41,6 +41,10 @@ pub enum Event {
     },
     /// The attempt to enqueue ended without a place: final, or its time was up.
     NotEnqueued(Trouble),
+    /// We would be admitted, but what was to be done once has been done: by whom and when, harmless text.
+    AlreadyDone(String),
+    /// A newer contender took our place away (`--queue latest`): who, as far as it is known; harmless text.
+    Superseded(Option<String>),
 
     // From the lock service: the lease.
     /// A renewal succeeded and was validated.
@@ -63,6 +67,10 @@ pub enum Event {
     Released,
     /// It could not be taken out in the time given.
     NotReleased(Trouble),
+    /// How the run ended is remembered.
+    Recorded,
+    /// It is not, or nobody knows.
+    NotRecorded(Trouble),
 
     // From the processes.
     /// The front process stands by: a command may be started now.
@@ -164,7 +172,10 @@ impl Holder {
     pub fn is_same(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Known(one), Self::Known(two)) => {
-                one.host == two.host && one.pid == two.pid && one.queued == two.queued
+                one.host == two.host
+                    && one.pid == two.pid
+                    && one.queued == two.queued
+                    && one.held_until == two.held_until
             }
             (one, two) => one == two,
         }
@@ -174,14 +185,10 @@ impl Holder {
 impl fmt::Display for Holder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Known(entry) => {
-                write!(f, "{}@{}", entry.user, entry.host)?;
-                if entry.reason.is_empty() {
-                    Ok(())
-                } else {
-                    write!(f, " (\"{}\")", entry.reason)
-                }
-            }
+            Self::Known(entry) => match &entry.held_until {
+                None => entry.who().fmt(f),
+                Some(until) => write!(f, "{}, kept until {until} by --hold-min", entry.who()),
+            },
             Self::Foreign { id, leased: true } => {
                 write!(f, "an entry that is not leasehold's (lease {id})")
             }

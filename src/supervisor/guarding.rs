@@ -190,7 +190,7 @@ impl Supervisor {
             | Phase::Killing { outcome, .. } => {
                 let outcome = self.ending(outcome.clone());
                 self.history.empty_at = Some(now);
-                self.release(now, After::Finish(outcome));
+                self.part(now, outcome);
             }
             _ => {}
         }

@@ -3,16 +3,16 @@
 //! Decisions that matter:
 //! - After any wake-up `now` is compared with the deadlines first, and only then the event is looked at. So a
 //!   command whose end is *seen* at or after `stop_at` was lost, whenever it really ended: uncertain is lost.
-//! - The tree is stopped first and the lock released after. `Release` is emitted in one function, which is
-//!   entered only from phases without a tree, or by `Empty`.
+//! - The tree is stopped first and the lock released after. What gives it up is emitted in one file (`parting`), which
+//!   is entered only from phases without a tree, or by `Empty`.
 //! - The first cause of an ending stays, except that a loss replaces all others: its status is the one that a
 //!   script must see.
 //! - A renewal that succeeds while the command is being stopped does not start it again: it has had its TERM.
 //!
 //! ```text
 //! Enqueueing ─▶ Waiting ─▶ Preparing ─▶ Starting ─▶ Running ─▶ Draining ─▶ Releasing ─▶ Done
-//!     ▲  ▲         │ │         │            │          │           │           ▲
-//!     │  └─────────┘ └▶ Parked │            └──────────┴─▶ Stopping ┤           │
+//!     ▲  ▲         │ │         │            │          │           │     ▲     ▲
+//!     │  └─────────┘ └▶ Parked │            └──────────┴─▶ Stopping ┤    └ Recording
 //!     └────────────────────────┘  place lost                └▶ Killing ────────┘
 //! ```
 
@@ -24,6 +24,8 @@ mod queueing;
 mod renewal;
 // Holding it while a tree of processes lives.
 mod guarding;
+// Giving it back, and what goes with that.
+mod parting;
 #[cfg(test)]
 mod tests;
 
@@ -80,6 +82,12 @@ pub struct Plan {
     pub on_loss: OnLoss,
     /// The exit status when the lock is busy.
     pub conflict_status: u8,
+    /// Keep the lock until so long after acquisition, also when the command has ended.
+    pub hold_min: Duration,
+    /// Whether a success has to be remembered: `--once`.
+    pub once: bool,
+    /// Whether every run is to be remembered: `--record`.
+    pub record: bool,
 }
 
 /// When things happened, for the report.
@@ -119,11 +127,18 @@ enum Phase {
     Stopping { outcome: Outcome, kill_at: Instant },
     /// Everything is being killed.
     Killing { outcome: Outcome, name_at: Instant },
-    /// No process is left; the lock is being given back.
+    /// No process is left; how the run ended is being written down, under the lock.
+    Recording {
+        outcome: Outcome,
+        since: Instant,
+        answer_by: Instant,
+    },
+    /// No process is left; the lock is being given back, or kept for a while without us.
     Releasing {
         after: After,
         since: Instant,
         answer_by: Instant,
+        kept: bool,
     },
     /// Finished.
     Done,
@@ -229,7 +244,10 @@ impl Supervisor {
             Event::Gone(loss) => self.on_gone(now, loss),
             Event::Signal(signal) => self.on_signal(now, signal),
             Event::Released | Event::NotReleased(_) => self.on_released(now, event),
+            Event::Recorded | Event::NotRecorded(_) => self.on_recorded(now, event),
             Event::Enqueued { .. }
+            | Event::AlreadyDone(_)
+            | Event::Superseded(_)
             | Event::Waiting(_)
             | Event::Admitted { .. }
             | Event::Busy { .. }
@@ -261,7 +279,9 @@ impl Supervisor {
                 earliest([Some(*kill_at), stop_at.filter(|_| !lost)])
             }
             Phase::Killing { name_at, .. } => Some(*name_at),
-            Phase::Releasing { answer_by, .. } => Some(*answer_by),
+            Phase::Recording { answer_by, .. } | Phase::Releasing { answer_by, .. } => {
+                Some(*answer_by)
+            }
             Phase::Done => return None,
         };
         earliest([phase, self.renewal_due()])
@@ -289,14 +309,12 @@ impl Supervisor {
             | Phase::Draining { .. }
             | Phase::Stopping { .. }
             | Phase::Killing { .. } => self.check_guarding(now),
-            Phase::Releasing { answer_by, .. } if *answer_by <= now => {
-                let trouble = Trouble {
-                    kind: TroubleKind::Unreachable,
-                    detail: "no answer in time".to_owned(),
-                };
-                self.on_released(now, Event::NotReleased(trouble));
+            Phase::Recording { answer_by, .. } | Phase::Releasing { answer_by, .. }
+                if *answer_by <= now =>
+            {
+                self.cut_short(now, "no answer in time".to_owned());
             }
-            Phase::Releasing { .. } | Phase::Done => {}
+            Phase::Recording { .. } | Phase::Releasing { .. } | Phase::Done => {}
         }
     }
 
@@ -340,7 +358,7 @@ impl Supervisor {
                 self.kill(now, outcome);
             }
             Phase::Releasing { .. } => self.end_instead_of_parking(before_the_command),
-            Phase::Killing { .. } | Phase::Done => {}
+            Phase::Killing { .. } | Phase::Recording { .. } | Phase::Done => {}
         }
     }
 
@@ -372,7 +390,11 @@ impl Supervisor {
                 }
             }
             // Nothing of ours is there, or nothing that still matters.
-            Phase::Enqueueing { .. } | Phase::Parked | Phase::Releasing { .. } | Phase::Done => {}
+            Phase::Enqueueing { .. }
+            | Phase::Parked
+            | Phase::Recording { .. }
+            | Phase::Releasing { .. }
+            | Phase::Done => {}
         }
     }
 
@@ -391,14 +413,15 @@ impl Supervisor {
                 self.kill(now, outcome);
             }
             // Whoever sees it take so long and asks again does not want to wait for the lock service.
-            Phase::Releasing { since, .. } if *since + IMPATIENT_AFTER <= now => {
+            Phase::Recording { since, .. } | Phase::Releasing { since, .. }
+                if *since + IMPATIENT_AFTER <= now =>
+            {
                 self.end_instead_of_parking(Outcome::Interrupted(signal));
-                let detail = format!("stopped by signal {signal}");
-                let kind = TroubleKind::Unreachable;
-                self.on_released(now, Event::NotReleased(Trouble { kind, detail }));
+                self.cut_short(now, format!("stopped by signal {signal}"));
             }
-            // The process layer passes it on to the command.
-            Phase::Starting
+            // It is the one that the command has just died of; or the process layer passes it on to the command.
+            Phase::Recording { .. }
+            | Phase::Starting
             | Phase::Running
             | Phase::Stopping { .. }
             | Phase::Killing { .. }
@@ -416,54 +439,6 @@ impl Supervisor {
     fn is_about_leftovers(&self, now: Instant) -> bool {
         let ended_at = self.history.ended_at;
         ended_at.is_some_and(|ended_at| ended_at + IMPATIENT_AFTER <= now)
-    }
-
-    /// Gives the lock back. Only entered when no process of a tree can be alive.
-    fn release(&mut self, now: Instant, after: After) {
-        let patience = match &after {
-            After::Finish(_) if self.history.command.is_some() => self.plan.connect_timeout,
-            // Nothing ran: nobody who interrupts a waiting run wants to wait much longer.
-            After::Finish(_) | After::Park => self.plan.connect_timeout.min(Duration::from_secs(2)),
-        };
-        // Once the lease has run out by itself there is nothing left to give back.
-        let enough = self.lease.map_or(now + patience, |lease| {
-            lease.expires_at().max(now + ANSWER_SLACK)
-        });
-        let give_up_at = (now + patience).min(enough);
-        self.renewal.cease();
-        self.act(Action::HideWaiting);
-        self.act(Action::Release { give_up_at });
-        self.phase = Phase::Releasing {
-            after,
-            since: now,
-            answer_by: give_up_at + ANSWER_SLACK,
-        };
-    }
-
-    fn on_released(&mut self, now: Instant, event: Event) {
-        let Phase::Releasing { after, .. } = &self.phase else {
-            return;
-        };
-        let after = after.clone();
-        if let Event::NotReleased(trouble) = event {
-            self.act(Action::Say(Message::NotReleased(trouble)));
-        }
-        self.lease = None;
-        match after {
-            After::Finish(outcome) => self.finish(outcome),
-            After::Park => {
-                self.phase = Phase::Parked;
-                if self.front == Front::Alive {
-                    self.enqueue(now);
-                }
-            }
-        }
-    }
-
-    fn finish(&mut self, outcome: Outcome) {
-        self.act(Action::HideWaiting);
-        self.act(Action::Finish(outcome));
-        self.phase = Phase::Done;
     }
 
     fn act(&mut self, action: Action) {

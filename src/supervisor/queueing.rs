@@ -142,6 +142,13 @@ impl Supervisor {
                 };
                 self.act(Action::Prepare);
             }
+            (Event::AlreadyDone(by), Phase::Waiting) => {
+                self.release(now, After::Finish(Outcome::AlreadyDone(by)));
+            }
+            (Event::Superseded(by), Phase::Waiting | Phase::Enqueueing { .. }) => {
+                self.reachable(now);
+                self.release(now, After::Finish(Outcome::Superseded(by)));
+            }
             (Event::FrontReady, Phase::Preparing { read_revision, .. }) => {
                 self.phase = Phase::Preparing {
                     read_revision: *read_revision,

@@ -2,6 +2,8 @@
 
 // A lock that is lost without killing.
 mod on_loss;
+// What follows the end of the tree.
+mod parting;
 
 use nix::errno::Errno;
 use proptest::prelude::*;
@@ -42,6 +44,9 @@ fn plan() -> Plan {
         on_leftover: OnLeftover::Wait,
         on_loss: OnLoss::Kill,
         conflict_status: 75,
+        hold_min: Duration::ZERO,
+        once: false,
+        record: false,
     }
 }
 
@@ -127,7 +132,9 @@ impl World {
                     self.starts += 1;
                     assert_eq!(self.starts, 1, "a command is started once");
                 }
-                Action::Release { .. } => assert!(!self.tree, "released while a process may live"),
+                Action::Release { .. } | Action::Keep { .. } | Action::Record { .. } => {
+                    assert!(!self.tree, "given up while a process may live");
+                }
                 Action::Finish(outcome) => {
                     assert!(!self.tree, "finished while a process may live");
                     self.finished = Some(outcome.clone());
@@ -273,6 +280,9 @@ fn a_holder_that_had_to_wait_tells_the_others_since_when_it_holds() {
 fn a_busy_lock_ends_a_run_that_does_not_wait() {
     let mut world = World::new(Plan {
         conflict_status: 3,
+        hold_min: Duration::ZERO,
+        once: false,
+        record: false,
         ..plan()
     });
     world.event(busy());
@@ -769,6 +779,8 @@ fn every_event(now: Instant) -> Vec<Event> {
         Event::Waiting(queue(1)),
         Event::Admitted { read_revision: 40 },
         busy(),
+        Event::AlreadyDone("by a@b".to_owned()),
+        Event::Superseded(None),
         Event::NotEnqueued(trouble(TroubleKind::Unreachable)),
         Event::NotEnqueued(trouble(TroubleKind::Denied)),
         Event::Renewed {
@@ -787,6 +799,8 @@ fn every_event(now: Instant) -> Vec<Event> {
         Event::Gone(Loss::LeaseGone),
         Event::Released,
         Event::NotReleased(trouble(TroubleKind::Unreachable)),
+        Event::Recorded,
+        Event::NotRecorded(trouble(TroubleKind::Unreachable)),
         Event::FrontReady,
         Event::Started,
         Event::NotStarted(ENOENT),
@@ -850,6 +864,16 @@ const PHASES: &[Setup] = &[
     ("killing", |world| {
         world.running().event(Event::Gone(Loss::LeaseGone));
     }),
+    ("recording", |world| {
+        world.supervisor.plan.once = true;
+        world.running().event(Event::Ended(Ended::Exited(0)));
+        world.event(Event::Empty);
+    }),
+    ("keeping", |world| {
+        world.supervisor.plan.hold_min = 100 * TTL;
+        world.running().event(Event::Ended(Ended::Exited(0)));
+        world.event(Event::Empty);
+    }),
     ("releasing", |world| {
         world.running().event(Event::Ended(Ended::Exited(0)));
         world.event(Event::Empty);
@@ -894,7 +918,9 @@ fn every_pair_of_events_in_every_phase_keeps_the_rules() {
 proptest! {
     #[test]
     fn any_history_keeps_the_rules_and_ends_once_everything_answers(
-        steps in prop::collection::vec((0_usize..24, 0_u64..20_000), 0..80),
+        steps in prop::collection::vec((any::<prop::sample::Index>(), 0_u64..20_000), 0..80),
+        hold_min in prop::sample::select(vec![0_u64, 5, 500]),
+        (once, record) in any::<(bool, bool)>(),
         max_runtime in prop::option::of(1_u64..100),
         leftover in 0_usize..3,
         warn in any::<bool>(),
@@ -902,10 +928,14 @@ proptest! {
         let on_leftover = [OnLeftover::Wait, OnLeftover::Kill, OnLeftover::Leave][leftover];
         let on_loss = if warn { OnLoss::Warn } else { OnLoss::Kill };
         let max_runtime = max_runtime.map(Duration::from_secs);
-        let mut world = World::new(Plan { max_runtime, on_leftover, on_loss, ..plan() });
+        let hold_min = Duration::from_secs(hold_min);
+        let mut world = World::new(Plan {
+            max_runtime, on_leftover, on_loss, hold_min, once, record, ..plan()
+        });
         for (index, pause_ms) in steps {
             world.after(Duration::from_millis(pause_ms));
-            let event = every_event(world.now).swap_remove(index);
+            let mut events = every_event(world.now);
+            let event = events.swap_remove(index.index(events.len()));
             if is_possible(&world, &event) {
                 world.event(event);
             }
@@ -918,6 +948,7 @@ proptest! {
                 Event::NotStarted(ENOENT),
                 Event::Ended(Ended::Signaled(15)),
                 Event::Empty,
+                Event::Recorded,
                 Event::Released,
             ] {
                 if is_possible(&world, &event) && world.finished.is_none() {

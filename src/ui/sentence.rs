@@ -41,7 +41,9 @@ pub const fn level(message: &Message) -> Level {
         | Message::PlaceGivenUp
         | Message::RunningOn(_)
         | Message::Stopping(_)
-        | Message::NotReleased(_) => Level::Warning,
+        | Message::NotReleased(_)
+        | Message::NotKept(_)
+        | Message::NotRecorded(_) => Level::Warning,
     }
 }
 
@@ -57,6 +59,8 @@ pub const fn event_name(message: &Message) -> &'static str {
         Message::RenewalRecovered => "renewal-recovered",
         Message::Stopping(_) => "stopping",
         Message::NotReleased(_) => "not-released",
+        Message::NotKept(_) => "not-kept",
+        Message::NotRecorded(_) => "not-recorded",
     }
 }
 
@@ -84,6 +88,14 @@ pub fn sentence(message: &Message, name: &LockName, wall: Timestamp) -> String {
             "{name}: the lock could not be given back ({}); it frees itself within the TTL",
             trouble.detail
         ),
+        Message::NotKept(trouble) => format!(
+            "{name}: the lock could not be kept for --hold-min ({}); it frees itself within the TTL",
+            trouble.detail
+        ),
+        Message::NotRecorded(trouble) => format!(
+            "{name}: the run could not be recorded ({}); it is missing in status and history",
+            trouble.detail
+        ),
     }
 }
 
@@ -100,7 +112,12 @@ pub(super) fn waiting(name: &LockName, queue: &Queue, wall: Timestamp) -> String
                 "" => String::new(),
                 reason => format!(" (\"{reason}\")"),
             };
-            format!("{}@{}{held_for}{reason}", entry.user, entry.host)
+            let kept = entry
+                .held_until
+                .as_ref()
+                .map(|until| format!(", kept until {until} by --hold-min"))
+                .unwrap_or_default();
+            format!("{}@{}{held_for}{reason}{kept}", entry.user, entry.host)
         }
         other => other.to_string(),
     };
@@ -158,7 +175,7 @@ fn ordinal(number: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lock::entry::Entry;
+    use crate::lock::entry::{Entry, QueuePolicy};
     use crate::lock::limit::Limit;
 
     #[test]
@@ -190,6 +207,8 @@ mod tests {
             reason: "release 4.2".to_owned(),
             queued: "2026-11-22T03:00:00Z".to_owned(),
             held: None,
+            held_until: None,
+            queue: QueuePolicy::Fifo,
             locks: Vec::new(),
             lock_delay_ms: 2000,
         };

@@ -4,7 +4,7 @@ use serde_json::Value;
 use tempfile::tempdir;
 
 use crate::harness::etcd::Etcd;
-use crate::harness::eventually::SOON;
+use crate::harness::eventually::{SOON, eventually};
 use crate::harness::leasehold::{Run, binary};
 
 const MODES: [&[&str]; 5] = [
@@ -48,6 +48,81 @@ fn every_mode_has_its_time_limit_its_conflict_status_and_its_report() {
         }
         holder.wait().assert_status(0);
         etcd.store().assert_clean();
+    }
+}
+
+#[test]
+fn every_mode_keeps_its_lock_replaces_waiters_and_is_recorded() {
+    let etcd = Etcd::start();
+    let store = etcd.store();
+    for mode in MODES {
+        let options = ["--queue", "latest", "--record"];
+        let holder = etcd.hold("job");
+        let older = etcd.run("job").all_arguments(mode).arguments(options);
+        let older = older.shell("true").spawn();
+        store.wait_for_entries("job", 2);
+        let newer = etcd.run("job").all_arguments(mode).arguments(options);
+        let newer = newer.arguments(["-w", "60", "-E", "5"]).shell("exit 4");
+        let newer = newer.spawn();
+        let output = older.wait();
+        output.assert_status(76).assert_nobody_left();
+        holder.wait().assert_status(0);
+        newer.wait().assert_status(4);
+        for options in [["-n"].as_slice(), &["-w", "0.5"]] {
+            let all = [
+                "--hold-min",
+                "2",
+                "--record",
+                "--lock-delay",
+                "0",
+                "-E",
+                "5",
+            ];
+            let options = [options, &all].concat();
+            let report = reported(&etcd, mode, &options, "exit 3", 3);
+            assert_eq!(report["outcome"], "exited", "{mode:?}");
+            let report = reported(&etcd, &["-x"], &options, "true", 5);
+            assert_eq!(report["outcome"], "busy", "{mode:?}");
+            eventually("the time is over", SOON, || {
+                match store.entries("job").len() {
+                    0 => Ok(()),
+                    left => Err(left),
+                }
+            });
+        }
+        let last: Value =
+            serde_json::from_slice(&store.keys("/leasehold/~last/job")[0].value).expect("JSON");
+        assert_eq!(
+            (&last["outcome"], &last["status"]),
+            (&"exited".into(), &3.into())
+        );
+        assert!(store.markers("job").is_empty(), "{mode:?}");
+    }
+    // What is done once is done exclusively, with everything else.
+    for mode in [&["-x"][..], &["--also", "other"]] {
+        let options = [
+            "-n",
+            "--once",
+            "1",
+            "--hold-min",
+            "1",
+            "--record",
+            "--max-runtime",
+            "9",
+        ];
+        let report = reported(&etcd, mode, &options, "true", 0);
+        assert_eq!(report["outcome"], "exited", "{mode:?}");
+        eventually("the time is over", SOON, || {
+            match store.entries("job").len() {
+                0 => Ok(()),
+                left => Err(left),
+            }
+        });
+        let report = reported(&etcd, mode, &options, "true", 0);
+        assert_eq!(report["outcome"], "already-done", "{mode:?}");
+        etcd.leasehold(["once", "forget", "job", "1"])
+            .output()
+            .assert_status(0);
     }
 }
 

@@ -71,7 +71,7 @@ fn the_readme_has_the_table_of_exit_statuses_that_help_prints() {
         .expect("a table of exit statuses")
         .1;
     for status in [
-        "79", "124", "75", "69", "77", "64", "78", "126", "127", "70", "128+n",
+        "79", "124", "75", "76", "69", "77", "64", "78", "126", "127", "70", "128+n",
     ] {
         let in_help = help
             .lines()

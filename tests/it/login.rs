@@ -230,6 +230,25 @@ fn everything_works(etcd: &Etcd, name: &str, as_user: &dyn Fn(Run) -> Run) {
         .assert_status(0)
         .assert_stdout("ran\n");
     etcd.store().assert_clean();
+    let remembering = |options: [&str; 3]| as_user(etcd.run(name)).arguments(options);
+    let once = remembering(["--record", "--once", "1"]);
+    once.shell("true").output().assert_status(0).assert_silent();
+    let status = as_user(etcd.leasehold(["status", name])).output();
+    assert!(status.stdout.contains("last run: exited"), "{status:?}");
+    let forget = as_user(etcd.leasehold(["once", "forget", name, "1"]));
+    forget.output().assert_status(0).assert_silent();
+    let kept = remembering(["-n", "--hold-min", "2"]).shell("true");
+    kept.output().assert_status(0).assert_silent();
+    let latest = || {
+        remembering(["--queue", "latest", "-v"])
+            .shell("true")
+            .spawn()
+    };
+    let older = latest();
+    etcd.store().wait_for_entries(name, 2);
+    let newer = latest();
+    older.wait().assert_status(76);
+    newer.wait().assert_status(0);
 }
 
 pub(crate) fn with_users(mut etcd: Etcd) -> Etcd {

@@ -31,6 +31,12 @@ mod modes;
 mod combinations;
 // Several locks, all or none.
 mod also;
+// Kept when everybody has gone.
+mod hold_min;
+// Done once.
+mod once;
+// The newest one only.
+mod latest;
 // Nobody runs without the lock.
 mod lease_loss;
 // Unless that was asked for.

@@ -49,6 +49,8 @@ fn every_setting_for_files_is_understood_at_the_top_and_only_those_of_run_in_a_t
             Kind::Signal => "\"INT\"",
             Kind::OnLeftover => "\"wait\"",
             Kind::OnLoss => "\"warn\"",
+            Kind::Queue => "\"latest\"",
+            Kind::Flag => "true",
             Kind::Path | Kind::Text | Kind::ServerName | Kind::User | Kind::Password => "\"x\"",
         };
         let parse = |text: String| {

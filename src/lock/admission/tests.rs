@@ -30,6 +30,7 @@ fn marker_of(revision: i64, limit: Limit) -> Marker {
         id: format!("{revision:x}"),
         limit,
         lock_delay: DELAY,
+        replaceable: None,
     }
 }
 

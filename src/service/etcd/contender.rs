@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use etcd_client::TxnResponse;
+use etcd_client::{Txn, TxnOp, TxnOpResponse, TxnResponse};
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::cluster::Cluster;
@@ -14,6 +14,7 @@ use super::deadline::{reached, within};
 use super::holder::QueueView;
 use super::reading::Reading;
 use super::session::{Checked, Granted, Session, Stage};
+use super::superseding;
 use super::transaction::{self, Guard, LockKeys, Ranges};
 use super::trouble::{Failure, Sign};
 use super::vanished;
@@ -21,7 +22,8 @@ use super::watch::{Hint, Others, Watch};
 use crate::clock::{self, Instant};
 use crate::lock::admission::{Marker, Obstacle, Standing, Vanished};
 use crate::lock::name::LockName;
-use crate::lock::token::{ClusterId, Token};
+use crate::lock::once::OnceRecord;
+use crate::lock::token::{ClusterId, LeaseId, Token};
 use crate::outcome::Loss;
 use crate::service::Wanted;
 use crate::supervisor::{Event, Place};
@@ -208,7 +210,11 @@ impl Contender {
     pub async fn follow(&self, token: Token, readings: Vec<Reading>) -> Loss {
         match self.wait(token, readings).await {
             Ok(read_revision) => {
-                self.report(Event::Admitted { read_revision });
+                self.session.set_admitted();
+                self.report(match self.done_before().await {
+                    Some(by) => Event::AlreadyDone(by),
+                    None => Event::Admitted { read_revision },
+                });
                 self.hold(token, read_revision).await
             }
             Err(loss) => loss,
@@ -229,9 +235,10 @@ impl Contender {
             })
             .collect();
         let mut watch: Option<Watch> = None;
+        let mut notes = None;
         loop {
             let now = clock::now();
-            let mut removed = false;
+            let mut removed = self.supersede(token, &readings, &mut notes).await;
             let mut blocked = None;
             for (queue, reading) in queues.iter_mut().zip(&readings) {
                 self.check_own(token, reading).await?;
@@ -273,6 +280,22 @@ impl Contender {
             self.watch(&mut watch, &others, revision, wake_at).await;
             readings = self.read().await;
         }
+    }
+
+    /// Who did already what is to be done once, if somebody did. Read once we are admitted: whoever was before us has
+    /// written it down under the lock.
+    async fn done_before(&self) -> Option<String> {
+        let Wanted { prefix, name, .. } = &*self.wanted;
+        let key = prefix.once_record(name, self.wanted.once.as_ref()?);
+        let txn = Txn::new().and_then([TxnOp::get(key, None)]);
+        let answer = self.insist(&txn).await;
+        answer
+            .op_responses()
+            .into_iter()
+            .find_map(|read| match read {
+                TxnOpResponse::Get(get) => get.kvs().first().map(|kv| OnceRecord::by(kv.value())),
+                _ => None,
+            })
     }
 
     /// Which lock it is, where there are several.
@@ -338,17 +361,17 @@ impl Contender {
 
     /// Reads the queues, however long it takes; says each time when it failed.
     async fn read(&self) -> Vec<Reading> {
-        let txn = self.session.keys.read();
+        let response = self.insist(&self.session.keys.read()).await;
+        self.readings_of(&response)
+    }
+
+    async fn insist(&self, txn: &Txn) -> TxnResponse {
         loop {
             let asked_at = clock::now();
             let give_up_at = asked_at + READING_PATIENCE;
-            match self.cluster.transact(&txn, give_up_at).await {
-                Ok(response) => return self.readings_of(&response),
-                Err(failure) => {
-                    let trouble = failure.into();
-                    self.report(Event::Failed { asked_at, trouble });
-                    reached(clock::now() + TROUBLE_PAUSE).await;
-                }
+            match self.cluster.transact(txn, give_up_at).await {
+                Ok(response) => return response,
+                Err(failure) => self.fail(asked_at, failure).await,
             }
         }
     }
@@ -369,14 +392,47 @@ impl Contender {
         }
     }
 
+    /// Takes the places of older waiters away, where that is wanted by both; whether there were any.
+    async fn supersede(
+        &self,
+        token: Token,
+        readings: &[Reading],
+        notes: &mut Option<LeaseId>,
+    ) -> bool {
+        if self.wanted.entry.queue.is_fifo() {
+            return false;
+        }
+        let victims = superseding::victims(&self.wanted, &self.session, token, readings);
+        for victim in &victims {
+            let asked_at = clock::now();
+            let by = superseding::Newer {
+                cluster: &self.cluster,
+                wanted: &self.wanted,
+                session: &self.session,
+                token,
+            };
+            let superseded = by
+                .supersede(victim, notes, asked_at + READING_PATIENCE)
+                .await;
+            if let Err(failure) = superseded {
+                self.fail(asked_at, failure).await;
+            }
+        }
+        !victims.is_empty()
+    }
+
+    async fn fail(&self, asked_at: Instant, failure: Failure) {
+        let trouble = failure.into();
+        self.report(Event::Failed { asked_at, trouble });
+        reached(clock::now() + TROUBLE_PAUSE).await;
+    }
+
     async fn remove_vanished(&self, ranges: &Ranges, markers: &[Marker]) {
         let asked_at = clock::now();
         let give_up_at = asked_at + READING_PATIENCE;
         let removed = vanished::remove(&self.cluster, ranges, markers, give_up_at).await;
         if let Err(failure) = removed {
-            let trouble = failure.into();
-            self.report(Event::Failed { asked_at, trouble });
-            reached(clock::now() + TROUBLE_PAUSE).await;
+            self.fail(asked_at, failure).await;
         }
     }
 

@@ -127,10 +127,15 @@ impl Claim {
     }
 
     fn compares(&self) -> Vec<Compare> {
+        let (token, lease) = (self.token.get(), self.lease.get());
+        // A lock that is only kept (`--hold-min`) hangs on another lease: nobody runs under it any more.
         let ours = |key: &String| {
-            Compare::create_revision(key.as_str(), CompareOp::Equal, self.token.get())
+            [
+                Compare::create_revision(key.as_str(), CompareOp::Equal, token),
+                Compare::lease(key.as_str(), CompareOp::Equal, lease),
+            ]
         };
-        self.keys.iter().map(ours).collect()
+        self.keys.iter().flat_map(ours).collect()
     }
 
     /// Reads the locks' keys. Never left out: etcd takes a transaction without any operation for a
@@ -154,7 +159,9 @@ impl Claim {
         let gets = gets(answer);
         let ours = |index: usize| {
             let kv = gets.get(index).and_then(|get| get.kvs().first());
-            kv.is_some_and(|kv| kv.create_revision() == self.token.get())
+            kv.is_some_and(|kv| {
+                kv.create_revision() == self.token.get() && kv.lease() == self.lease.get()
+            })
         };
         let held = (0..self.keys.len()).all(ours);
         (!held).then_some(Fenced::Stale)

@@ -14,6 +14,7 @@ use crate::clock::Instant;
 use crate::lock::admission::{Line, Marker, QueuedEntry};
 use crate::lock::entry::Entry;
 use crate::lock::key::Prefix;
+use crate::lock::last_run::LastRun;
 use crate::lock::name::LockName;
 use crate::service::{InspectedEntry, Inspection, PlaceState};
 
@@ -48,12 +49,16 @@ pub async fn inspect(
     let left: Vec<&Marker> = line.vanished().collect();
     let vanished = vanished(&cluster, &ranges, &left, give_up_at).await?;
     let id = transaction::cluster(&response);
+    // Nothing depends on it, and it needs a permission of its own.
+    let last = get(&cluster, [prefix.last_run(name)].into_iter(), give_up_at).await;
+    let last = last.ok().and_then(|mut found| found.pop().flatten());
     ask_remaining(Arc::new(cluster), &mut entries, give_up_at).await;
     Ok(Inspection {
         cluster: id,
         limit: line.limit(),
         entries,
         vanished,
+        last_run: last.and_then(|kv| LastRun::parse(kv.value())),
     })
 }
 

@@ -9,6 +9,9 @@
 //!   │  ├ keepalive renewals that can be believed
 //!   │  └ outstanding  what may still make a place when it is given up
 //!   ├ vanished     the markers of those who cannot remove them any more
+//!   ├ superseding  the places of older waiters, which a newer one takes away
+//!   ├ records      what is remembered of a run
+//!   ├ keeping      keeping the lock for a while without us
 //!   ├ release      giving a session back, whatever has become of it
 //!   └ inspection   a lock as anybody sees it, for `status`
 //!  fence           what only the holder can do, for `fence`
@@ -20,6 +23,7 @@
 //!   └ member       one endpoint; every call is bounded here
 //!      ├ dial      a connection: name, address, TLS
 //!      └ tls       whom we trust, who we are; certificate: until when
+//!  remembered      what was done once, for `once`
 //!  names           the names of locks in use, for completion
 //!  deadline        the only two ways to wait; race, for the first of several
 //!  pace            what is overdue
@@ -39,6 +43,8 @@ mod hedge;
 mod holder;
 mod inspection;
 mod keepalive;
+mod keeping;
+mod lease;
 mod login;
 mod member;
 mod names;
@@ -46,10 +52,13 @@ mod outstanding;
 mod pace;
 mod race;
 mod reading;
+mod records;
 mod release;
+mod remembered;
 mod session;
 #[cfg(test)]
 mod simulated;
+mod superseding;
 mod tls;
 mod transaction;
 mod trouble;
@@ -73,9 +82,13 @@ use crate::config;
 use crate::config::endpoint::Endpoint;
 use crate::config::login::Login;
 use crate::config::tls::Tls;
+use crate::lock::entry::Entry;
 use crate::lock::key::Prefix;
 use crate::lock::name::LockName;
-use crate::service::{Inspection, Wanted};
+use crate::lock::once::OnceId;
+use crate::lock::token::Token;
+use crate::outcome::Loss;
+use crate::service::{Inspection, Memory, Remembered, Wanted};
 use crate::supervisor::{Event, Trouble, TroubleKind};
 
 /// How long the lock of an earlier place may be in the way of the next one, before that one queues behind it.
@@ -135,6 +148,39 @@ pub async fn names(
     Ok(names::names(&cluster, prefix, give_up_at).await?)
 }
 
+/// What `--once` remembers under a lock.
+///
+/// # Errors
+/// When the cluster cannot be reached by `give_up_at`, or refuses.
+pub async fn remembered(
+    connection: &Connection,
+    prefix: &Prefix,
+    name: &LockName,
+    give_up_at: Instant,
+) -> Result<Vec<Remembered>, Trouble> {
+    let below = format!("the keys below {}", prefix.once_records(name));
+    let cluster = Cluster::new(connection, below);
+    cluster.connect(give_up_at).await?;
+    Ok(remembered::list(&cluster, prefix, name, give_up_at).await?)
+}
+
+/// Forgets that something was done once; whether it was remembered.
+///
+/// # Errors
+/// When the cluster cannot be reached by `give_up_at`, or refuses.
+pub async fn forget(
+    connection: &Connection,
+    prefix: &Prefix,
+    name: &LockName,
+    id: &OnceId,
+    give_up_at: Instant,
+) -> Result<bool, Trouble> {
+    let below = format!("the keys below {}", prefix.once_records(name));
+    let cluster = Cluster::new(connection, below);
+    cluster.connect(give_up_at).await?;
+    Ok(remembered::forget(&cluster, prefix, name, id, give_up_at).await?)
+}
+
 /// The locks of one run in etcd.
 ///
 /// No method waits. What they start reports through the channel of events, until the next one of them makes
@@ -146,6 +192,8 @@ pub struct Etcd {
     session: Option<Arc<Session>>,
     /// Earlier places that may still be in the store: a run that ends while it gives them up leaves nothing.
     earlier: Vec<Arc<Session>>,
+    /// The tokens of all places that we have had: one of them may have been taken away.
+    tokens: Arc<Mutex<Vec<Token>>>,
     queueing: Option<Task>,
     renewing: Option<Task>,
     announcing: Option<Task>,
@@ -212,6 +260,7 @@ impl Etcd {
             events,
             session: None,
             earlier: Vec::new(),
+            tokens: Arc::default(),
             queueing: None,
             renewing: None,
             announcing: None,
@@ -239,11 +288,16 @@ impl Etcd {
             events: self.events.clone(),
         };
         let background = self.background.clone();
+        let tokens = Arc::clone(&self.tokens);
         self.queueing = Some(Task::spawn(async move {
+            let before = std::mem::take(&mut *unpoisoned(&tokens));
+            if is_superseded(&contender, &before, give_up_at).await {
+                return;
+            }
             for session in earlier {
                 give_up_earlier(&contender, session, give_up_at, &background).await;
             }
-            queue(contender, give_up_at, background).await;
+            queue(contender, give_up_at, background, &tokens).await;
         }));
     }
 
@@ -256,6 +310,7 @@ impl Etcd {
             return self.report(nothing_placed());
         };
         let cluster = Arc::clone(&self.cluster);
+        let wanted = Arc::clone(&self.wanted);
         let events = self.events.clone();
         let asked_at = clock::now();
         self.renewing = Some(Task::spawn(async move {
@@ -265,7 +320,7 @@ impl Etcd {
                     ttl: granted.ttl,
                 },
                 Err(NotRenewed::Gone(_)) if !session.is_first_loss() => return,
-                Err(NotRenewed::Gone(loss)) => Event::Gone(loss),
+                Err(NotRenewed::Gone(loss)) => gone(&cluster, &wanted, &session, token, loss).await,
                 Err(NotRenewed::Failed(failure)) => Event::Failed {
                     asked_at,
                     trouble: failure.into(),
@@ -319,6 +374,46 @@ impl Etcd {
         }));
     }
 
+    /// The same, but leaves the lock itself until then, with this entry. Answered like [`Etcd::release`].
+    pub fn keep(&mut self, entry: Entry, until: Instant, give_up_at: Instant) {
+        self.stop_tasks();
+        for earlier in self.earlier.drain(..) {
+            self.background
+                .clear_away(Arc::clone(&self.cluster), earlier);
+        }
+        let Some(session) = self.session.clone() else {
+            return self.report(Event::Released);
+        };
+        let cluster = Arc::clone(&self.cluster);
+        let events = self.events.clone();
+        let background = self.background.clone();
+        self.releasing = Some(Task::spawn(async move {
+            let kept = keeping::keep(&cluster, &session, &entry, until, give_up_at).await;
+            background.clear_away(cluster, session);
+            let _ = events.send(match kept {
+                Ok(()) => Event::Released,
+                Err(failure) => Event::NotReleased(failure.into()),
+            });
+        }));
+    }
+
+    /// Writes down what is to be remembered of the run. Answered by `Recorded` or `NotRecorded`.
+    pub fn record(&mut self, memory: Memory, give_up_at: Instant) {
+        self.stop_tasks();
+        let Some(session) = self.session.clone() else {
+            return self.report(Event::Recorded);
+        };
+        let cluster = Arc::clone(&self.cluster);
+        let events = self.events.clone();
+        self.releasing = Some(Task::spawn(async move {
+            let written = records::remember(&cluster, &session, &memory, give_up_at).await;
+            let _ = events.send(match written {
+                Ok(()) => Event::Recorded,
+                Err(failure) => Event::NotRecorded(failure.into()),
+            });
+        }));
+    }
+
     /// Takes out of the store, at most until `give_up_at`, what is still in it: the lease that is empty by then,
     /// and whatever a request left that nobody waited for. No process of the tree is alive.
     pub async fn farewell(mut self, give_up_at: Instant) {
@@ -369,8 +464,60 @@ async fn give_up_earlier(
     background.clear_away(Arc::clone(&contender.cluster), earlier);
 }
 
+/// How the loss of a place is reported: it may have been taken away by a newer waiter. What has been admitted cannot,
+/// and then every millisecond counts.
+async fn gone(
+    cluster: &Cluster,
+    wanted: &Wanted,
+    session: &Session,
+    token: Token,
+    loss: Loss,
+) -> Event {
+    if wanted.entry.queue.is_fifo() || session.is_admitted() {
+        return Event::Gone(loss);
+    }
+    let give_up_at = clock::now() + EARLIER_PLACE_PATIENCE;
+    let asked = superseding::superseded_by(cluster, wanted, token, give_up_at).await;
+    match asked {
+        Ok(Some(by)) => Event::Superseded(by),
+        // Where that is not known, it is asked again before it queues again.
+        Ok(None) | Err(_) => Event::Gone(loss),
+    }
+}
+
+/// Whether one of the earlier places was taken away, and says so; or that it cannot be known.
+async fn is_superseded(contender: &Contender, before: &[Token], give_up_at: Instant) -> bool {
+    let (cluster, wanted) = (&contender.cluster, &contender.wanted);
+    if wanted.entry.queue.is_fifo() {
+        return false;
+    }
+    for token in before {
+        match superseding::superseded_by(cluster, wanted, *token, give_up_at).await {
+            Ok(None) => {}
+            Ok(Some(by)) => {
+                contender.report(Event::Superseded(by));
+                return true;
+            }
+            Err(failure) => {
+                contender.report(Event::NotEnqueued(failure.into()));
+                return true;
+            }
+        }
+    }
+    false
+}
+
+fn unpoisoned<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// One contender from its first request to the loss of its place.
-async fn queue(contender: Contender, give_up_at: Instant, background: Background) {
+async fn queue(
+    contender: Contender,
+    give_up_at: Instant,
+    background: Background,
+    tokens: &Mutex<Vec<Token>>,
+) {
     let session = Arc::clone(&contender.session);
     let cluster = Arc::clone(&contender.cluster);
     match contender.enqueue(give_up_at).await {
@@ -383,6 +530,7 @@ async fn queue(contender: Contender, give_up_at: Instant, background: Background
             },
         )) => {
             session.set_stage(Stage::Placed(token));
+            unpoisoned(tokens).push(token);
             contender.report(Event::Enqueued {
                 place: contender.place_of(token, cluster),
                 sent_at: granted.sent_at,
@@ -390,7 +538,9 @@ async fn queue(contender: Contender, give_up_at: Instant, background: Background
             });
             let loss = contender.follow(token, readings).await;
             if session.is_first_loss() {
-                contender.report(Event::Gone(loss));
+                let wanted = &contender.wanted;
+                let event = gone(&contender.cluster, wanted, &session, token, loss).await;
+                contender.report(event);
             }
         }
         Ok((

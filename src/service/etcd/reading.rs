@@ -139,6 +139,7 @@ impl Reading {
                 id: id.to_owned(),
                 limit: terms.limit,
                 lock_delay: terms.lock_delay,
+                replaceable: terms.replaceable,
             });
         }
         reading

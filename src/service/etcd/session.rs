@@ -34,6 +34,7 @@ pub struct Session {
     /// The last renewal's, with the member that it goes through.
     stream: Mutex<Option<(usize, KeepAlive)>>,
     lost: AtomicBool,
+    admitted: AtomicBool,
     /// Of the requests that make its place.
     pub outstanding: Outstanding,
 }
@@ -102,6 +103,7 @@ impl Session {
             stage: Mutex::new(Stage::Untouched),
             stream: Mutex::new(None),
             lost: AtomicBool::new(false),
+            admitted: AtomicBool::new(false),
             outstanding: Outstanding::default(),
         })
     }
@@ -124,6 +126,16 @@ impl Session {
     /// Whether the loss of it is news: the watch and a renewal can both find it, and it is reported once.
     pub fn is_first_loss(&self) -> bool {
         !self.lost.swap(true, Ordering::Relaxed)
+    }
+
+    /// Notes that a reading has admitted us.
+    pub fn set_admitted(&self) {
+        self.admitted.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether a reading has admitted us: from then on nobody can take the place away.
+    pub fn is_admitted(&self) -> bool {
+        self.admitted.load(Ordering::Relaxed)
     }
 
     /// Gets the lease. A grant whose answer was lost is found again.

@@ -214,6 +214,31 @@ impl Keys {
         Txn::new().when(self.ours(token)).and_then(puts)
     }
 
+    /// Lets entries and markers hang on another lease from now on, if all entries are ours; and keeps out by a sign
+    /// what comes late.
+    pub fn hand_over(
+        &self,
+        token: Token,
+        lease: LeaseId,
+        value: &[u8],
+        sign_on: Option<LeaseId>,
+    ) -> Txn {
+        let leased = PutOptions::new().with_lease(lease.get());
+        let mut puts: Vec<TxnOp> = Vec::new();
+        for lock in &self.locks {
+            let as_it_is = leased.clone().with_ignore_value();
+            puts.push(TxnOp::put(lock.entry.as_str(), value, Some(leased.clone())));
+            puts.push(TxnOp::put(lock.marker.as_str(), "", Some(as_it_is)));
+        }
+        puts.extend(sign_on.map(|lease| self.sign(lease)));
+        Txn::new().when(self.ours(token)).and_then(puts)
+    }
+
+    fn sign(&self, lease: LeaseId) -> TxnOp {
+        let leased = PutOptions::new().with_lease(lease.get());
+        TxnOp::put(self.over(), "", Some(leased))
+    }
+
     /// Deletes entries and markers in one, if all entries are ours. Where the entries may come again after this,
     /// they are kept out by a sign, as long as the lease lives that the sign hangs on.
     pub fn release(&self, token: Token, sign_on: Option<LeaseId>) -> Txn {
@@ -244,10 +269,7 @@ impl Keys {
     fn delete_if(&self, ours: Vec<Compare>, sign_on: Option<LeaseId>) -> Txn {
         let markers = self.locks.iter().map(|lock| lock.marker.as_str());
         let mut then: Vec<TxnOp> = markers.map(|key| TxnOp::delete(key, None)).collect();
-        if let Some(lease) = sign_on {
-            let leased = PutOptions::new().with_lease(lease.get());
-            then.push(TxnOp::put(self.over(), "", Some(leased)));
-        }
+        then.extend(sign_on.map(|lease| self.sign(lease)));
         let otherwise = then.clone();
         then.extend(self.entries().map(|key| TxnOp::delete(key, None)));
         Txn::new().when(ours).and_then(then).or_else(otherwise)
@@ -258,7 +280,8 @@ impl Keys {
         format!("{}~", self.locks[0].marker)
     }
 
-    fn ours(&self, token: Token) -> Vec<Compare> {
+    /// That every entry is the one that we put.
+    pub fn ours(&self, token: Token) -> Vec<Compare> {
         let ours = |key| Compare::create_revision(key, CompareOp::Equal, token.get());
         self.entries().map(ours).collect()
     }

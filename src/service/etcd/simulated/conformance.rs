@@ -215,6 +215,7 @@ impl Drawn {
             id: lease.to_string(),
             limit: Limit::EXCLUSIVE,
             lock_delay: Duration::ZERO,
+            replaceable: None,
         };
         let guard = match self.random.below(3) {
             0 => Guard::Idle,
