@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-/// Of each process of a run, the command's included: some ten times of what leasehold takes, debug build and thread stacks
-/// counted. Whoever wants more is refused it, and dies.
-const MEMORY_MAX: u64 = 64 << 20;
+/// Of each process of a run, the command's included. A manager that waits or holds takes half a megabyte of it (VmData in
+/// proc_pid_status(5)): whoever wants so much more is refused it, and dies.
+const MEMORY_MAX: u64 = 16 << 20;
 
 static IS_ASKED_FOR: AtomicBool = AtomicBool::new(false);
 
