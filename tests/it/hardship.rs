@@ -392,7 +392,7 @@ fn end_of_the_file_system(running: &Running) {
     }
 }
 
-/// The kernel needs about 26 ms to take back a gigabyte.
+/// It runs no more, but the kernel takes its time to give back its memory.
 #[test]
 fn a_process_with_much_memory_dies_in_time() {
     let etcd = Etcd::start();

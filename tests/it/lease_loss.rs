@@ -123,6 +123,29 @@ fn a_command_that_ends_well_when_it_is_stopped_for_a_lost_lock_is_79_all_the_sam
         .assert_nobody_left();
 }
 
+/// The command has had its TERM: nobody knows any more what it does.
+#[test]
+fn an_etcd_that_comes_back_between_term_and_kill_does_not_save_the_command() {
+    let etcd = Etcd::start();
+    let proxy = Proxy::start(free_port(), etcd.members[0].address()).expect("a free port");
+    let holder = Run::new(&proxy.endpoint())
+        .lock("job")
+        .ttl(TTL_S)
+        .shell("trap 'echo asked' TERM; echo ready; while :; do sleep 0.05; done")
+        .spawn();
+    holder.expect_stdout("ready");
+    let tree = holder.command_processes();
+    proxy.cut();
+    holder.expect_stdout("asked");
+    assert!(!tree[0].is_dead(), "it may clean up");
+    proxy.mend();
+    let holder = holder.wait_within(TTL);
+    holder.assert_status(79).assert_nobody_left();
+    // But the lock need not be left to its TTL.
+    etcd.store().wait_for_entries("job", 0);
+    etcd.store().assert_clean();
+}
+
 #[test]
 fn an_outage_shorter_than_the_slack_costs_nothing() {
     let mut fault = Fault::of("outage shorter than the slack");

@@ -2,71 +2,86 @@
 //! crash.
 
 use std::fs;
-use std::path::Path;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
+use tempfile::TempDir;
 
 use crate::harness::anatomy::{Own, assert_dead_within, freeze};
 use crate::harness::etcd::Etcd;
 use crate::harness::eventually::SOON;
 use crate::harness::leasehold::Running;
+use crate::harness::processes::Process;
 use crate::harness::untested;
 
 /// A tree that is hard to kill, under a lease that is short.
-fn tree(etcd: &Etcd, report: &Path) -> Running {
-    let running = etcd
-        .run("job")
-        .report(report)
-        .arguments(["--ttl", "3", "--lock-delay", "0"])
-        .probe(["tree", "daemon"])
-        .spawn();
-    running.expect_stdout("ready");
-    running
+struct Stage {
+    folder: TempDir,
+    running: Running,
+    tree: Vec<Process>,
+    own: Own,
 }
 
-fn loss(report: &Path) -> String {
-    let text = fs::read_to_string(report).expect("a report");
-    let report: serde_json::Value = serde_json::from_str(&text).expect("JSON");
-    report["loss"].as_str().unwrap_or_default().to_owned()
+impl Stage {
+    fn set(etcd: &Etcd) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let running = etcd
+            .run("job")
+            .report(&folder.path().join("report"))
+            .arguments(["--ttl", "3", "--lock-delay", "0"])
+            .probe(["tree", "daemon"])
+            .spawn();
+        running.expect_stdout("ready");
+        let (tree, own) = (running.command_processes(), Own::of(&running));
+        Self {
+            folder,
+            running,
+            tree,
+            own,
+        }
+    }
+
+    /// The manager dies by somebody's hand, and its tree did before.
+    fn assert_manager_dies_after_its_tree(self) {
+        self.own.manager.wait_dead(SOON);
+        assert!(
+            self.tree.iter().all(Process::is_dead),
+            "the tree should be dead first"
+        );
+        assert_eq!(self.loss(), "manager-frozen");
+    }
+
+    /// What the report says of the loss, when all is over.
+    fn loss(self) -> String {
+        let output = self.running.wait();
+        output.assert_status(79).assert_nobody_left();
+        let text = fs::read_to_string(self.folder.path().join("report")).expect("a report");
+        let report: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+        report["loss"].as_str().unwrap_or_default().to_owned()
+    }
 }
 
 #[test]
 fn a_manager_that_was_only_late_finds_its_tree_dead_and_gives_the_lock_back() {
     let etcd = Etcd::start();
-    let folder = tempfile::tempdir().expect("a folder");
-    let report = folder.path().join("report");
-    let running = tree(&etcd, &report);
-    let tree = running.command_processes();
-    let own = Own::of(&running);
-    freeze(&own.manager);
+    let stage = Stage::set(&etcd);
+    freeze(&stage.own.manager);
     // By the front, after the deadline.
-    for process in &tree {
+    for process in &stage.tree {
         process.wait_dead(SOON);
     }
-    assert!(!own.manager.is_dead(), "it may only be late");
-    own.manager.signal(Signal::SIGCONT);
-    running.wait().assert_status(79).assert_nobody_left();
-    assert_ne!(loss(&report), "manager-frozen");
+    assert!(!stage.own.manager.is_dead(), "it may only be late");
+    stage.own.manager.signal(Signal::SIGCONT);
+    assert_ne!(stage.loss(), "manager-frozen");
     etcd.store().assert_clean();
 }
 
 #[test]
 fn a_manager_that_stays_silent_is_killed_after_its_tree() {
     let etcd = Etcd::start();
-    let folder = tempfile::tempdir().expect("a folder");
-    let report = folder.path().join("report");
-    let running = tree(&etcd, &report);
-    let tree = running.command_processes();
-    let own = Own::of(&running);
-    freeze(&own.manager);
-    own.manager.wait_dead(SOON);
-    assert!(
-        tree.iter().all(|process| process.is_dead()),
-        "the tree first"
-    );
-    running.wait().assert_status(79).assert_nobody_left();
-    assert_eq!(loss(&report), "manager-frozen");
+    let stage = Stage::set(&etcd);
+    freeze(&stage.own.manager);
+    stage.assert_manager_dies_after_its_tree();
 }
 
 /// A panic of the release build is an abort(3), and so is this: no code of the manager's runs any more. A signal would
@@ -74,37 +89,23 @@ fn a_manager_that_stays_silent_is_killed_after_its_tree() {
 #[test]
 fn a_manager_that_crashes_takes_its_tree_along_and_the_front_says_so() {
     let etcd = Etcd::start();
-    let folder = tempfile::tempdir().expect("a folder");
-    let report = folder.path().join("report");
-    let running = tree(&etcd, &report);
-    let tree = running.command_processes();
-    if !patch(Own::of(&running).manager.pid, NO_INSTRUCTION) {
+    let stage = Stage::set(&etcd);
+    if !patch(stage.own.manager.pid, NO_INSTRUCTION) {
         return untested::not_allowed("nobody may change a process here, or not on this processor");
     }
-    assert_dead_within(&tree, Duration::from_secs(1));
-    running.wait().assert_status(79).assert_nobody_left();
-    assert_eq!(loss(&report), "manager-died");
+    assert_dead_within(&stage.tree, Duration::from_secs(1));
+    assert_eq!(stage.loss(), "manager-died");
 }
 
 /// As a defect would: all the processor time that there is, and no answer.
 #[test]
 fn a_manager_in_an_endless_loop_is_killed_after_its_tree() {
     let etcd = Etcd::start();
-    let folder = tempfile::tempdir().expect("a folder");
-    let report = folder.path().join("report");
-    let running = tree(&etcd, &report);
-    let tree = running.command_processes();
-    let own = Own::of(&running);
-    if !patch(own.manager.pid, JUMP_TO_ITSELF) {
+    let stage = Stage::set(&etcd);
+    if !patch(stage.own.manager.pid, JUMP_TO_ITSELF) {
         return untested::not_allowed("nobody may change a process here, or not on this processor");
     }
-    own.manager.wait_dead(SOON);
-    assert!(
-        tree.iter().all(|process| process.is_dead()),
-        "the tree first"
-    );
-    running.wait().assert_status(79).assert_nobody_left();
-    assert_eq!(loss(&report), "manager-frozen");
+    stage.assert_manager_dies_after_its_tree();
 }
 
 /// Of the x86-64: `jmp .` and `ud2`.

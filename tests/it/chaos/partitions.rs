@@ -81,6 +81,18 @@ impl Site {
     }
 }
 
+/// Sets the stage for a fault; none where that is not allowed.
+fn stage(fault: &str) -> Option<(Fault, Site)> {
+    let fault = Fault::of(fault);
+    match Site::start() {
+        Ok(site) => Some((fault, site)),
+        Err(reason) => {
+            fault.skip(reason);
+            None
+        }
+    }
+}
+
 struct Ticking {
     running: Running,
     path: String,
@@ -129,10 +141,10 @@ impl Ticking {
 
 #[test]
 fn a_holder_is_cut_off() {
-    let mut fault = Fault::of("the holder's host cut off from all members, without a word");
-    let site = match Site::start() {
-        Ok(site) => site,
-        Err(reason) => return fault.skip(reason),
+    let Some((mut fault, site)) =
+        stage("the holder's host cut off from all members, without a word")
+    else {
+        return;
     };
     let holder = site.hold(HERE);
     let next = site.successor(THERE);
@@ -158,10 +170,10 @@ fn a_holder_is_cut_off() {
 
 #[test]
 fn one_direction_is_lost() {
-    let mut fault = Fault::of("one direction lost between the holder's host and all members");
-    let site = match Site::start() {
-        Ok(site) => site,
-        Err(reason) => return fault.skip(reason),
+    let Some((mut fault, site)) =
+        stage("one direction lost between the holder's host and all members")
+    else {
+        return;
     };
     let mut gaps = Vec::new();
     for to_members in [true, false] {
@@ -189,10 +201,9 @@ fn one_direction_is_lost() {
 
 #[test]
 fn the_leader_is_parted_from_the_others_with_the_holder_on_its_side() {
-    let mut fault = Fault::of("leader and holder on one side, the majority on the other");
-    let site = match Site::start() {
-        Ok(site) => site,
-        Err(reason) => return fault.skip(reason),
+    let Some((mut fault, site)) = stage("leader and holder on one side, the majority on the other")
+    else {
+        return;
     };
     let old = site.etcd.wait_for_leader();
     let followers = site.followers(old);
@@ -222,10 +233,10 @@ fn the_leader_is_parted_from_the_others_with_the_holder_on_its_side() {
 
 #[test]
 fn the_leader_is_parted_from_the_others_and_the_holder_reaches_all() {
-    let mut fault = Fault::of("leader parted from the other members, the holder reaches all");
-    let site = match Site::start() {
-        Ok(site) => site,
-        Err(reason) => return fault.skip(reason),
+    let Some((mut fault, site)) =
+        stage("leader parted from the other members, the holder reaches all")
+    else {
+        return;
     };
     let old = site.etcd.wait_for_leader();
     let followers = site.followers(old);
@@ -249,10 +260,8 @@ fn the_leader_is_parted_from_the_others_and_the_holder_reaches_all() {
 
 #[test]
 fn no_member_reaches_another() {
-    let mut fault = Fault::of("no member reaches another: no quorum anywhere");
-    let site = match Site::start() {
-        Ok(site) => site,
-        Err(reason) => return fault.skip(reason),
+    let Some((mut fault, site)) = stage("no member reaches another: no quorum anywhere") else {
+        return;
     };
     let holder = site.hold(HERE);
     let tree = holder.running.command_processes();
@@ -291,10 +300,8 @@ fn no_member_reaches_another() {
 
 #[test]
 fn the_network_flaps() {
-    let mut fault = Fault::of("the network comes and goes");
-    let site = match Site::start() {
-        Ok(site) => site,
-        Err(reason) => return fault.skip(reason),
+    let Some((mut fault, site)) = stage("the network comes and goes") else {
+        return;
     };
     let holder = site.hold(HERE);
     let mut flaps = 0;

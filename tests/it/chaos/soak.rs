@@ -101,6 +101,7 @@ fn contenders_count_under_a_random_nemesis() {
     assert!(b.last >= acknowledged, "{b:?}, {acknowledged} acknowledged");
     let least = time.as_secs() / 6;
     assert!(holds.len() as u64 > least, "{} acquisitions", holds.len());
+    assert!(acknowledged as u64 > least, "{acknowledged} acknowledged");
     fault.seen(format!(
         "{} acquisitions, 0 overlaps, 0 tokens out of order, 0 keys and leases left over; lost updates: A {} of {}, B 0 of {}; \
          statuses {endings:?}",
@@ -198,7 +199,7 @@ impl Site {
     fn count(&self, number: usize, endpoints: &str) -> Output {
         let etcdctl = "etcdctl --command-timeout 20s --dial-timeout 20s";
         let script = format!(
-            "exec 2>>{log}
+            "exec 2>>{log}; ulimit -d unlimited
              a=$({etcdctl} get --print-value-only /count/a) && b=$({etcdctl} get --print-value-only /count/b) || exit 1
              sleep 0.1
              {etcdctl} put /count/a $((a + 1)) >&2

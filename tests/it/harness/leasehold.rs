@@ -16,6 +16,7 @@ use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::Signal;
 
 use super::captured::Captured;
+use super::decency;
 use super::etcd::die_with_this_thread;
 use super::eventually::{SOON, eventually};
 use super::processes::{Moment, Process, describe, of_the_command, with_environment};
@@ -57,6 +58,8 @@ pub(crate) struct Run {
     variables: Vec<(String, OsString)>,
     input: Option<Vec<u8>>,
     own_group: bool,
+    /// While a fault is tried.
+    has_to_be_decent: bool,
 }
 
 impl Run {
@@ -75,6 +78,7 @@ impl Run {
             variables: Vec::new(),
             input: None,
             own_group: false,
+            has_to_be_decent: path == binary() && decency::is_asked_for(),
         }
     }
 
@@ -193,6 +197,7 @@ impl Run {
             cookie: format!("{COOKIE}={cookie}"),
             started_at,
             was_waited_for: false,
+            has_to_be_decent: self.has_to_be_decent,
         }
     }
 
@@ -212,6 +217,9 @@ impl Run {
             .stderr(Stdio::piped());
         die_with_this_thread(&mut command);
         with_a_clean_start(&mut command);
+        if self.has_to_be_decent {
+            decency::bound_memory(&mut command);
+        }
         command
     }
 
@@ -239,6 +247,7 @@ pub(crate) struct Running {
     typed: String,
     cookie: String,
     was_waited_for: bool,
+    has_to_be_decent: bool,
 }
 
 impl Running {
@@ -327,6 +336,7 @@ impl Running {
                 self.describe()
             );
         }
+        self.assert_decent();
         Output {
             status,
             stdout: self.stdout.text(),
@@ -345,6 +355,13 @@ impl Running {
             panic!("{text:?} did not come on {name}:\n{}", self.describe());
         }
         stream.text()
+    }
+
+    #[track_caller]
+    fn assert_decent(&self) {
+        if self.has_to_be_decent {
+            decency::assert_decent(&self.stderr.text(), || self.describe());
+        }
     }
 
     /// Kills what is left of this run until nothing is.
@@ -390,6 +407,9 @@ impl Drop for Running {
             }
         }
         self.kill_all();
+        if !std::thread::panicking() {
+            self.assert_decent();
+        }
     }
 }
 

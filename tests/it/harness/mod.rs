@@ -13,6 +13,8 @@ pub(crate) mod store;
 pub(crate) mod leasehold;
 // What programs print.
 pub(crate) mod captured;
+// What holds whatever happens.
+pub(crate) mod decency;
 // A network that fails.
 pub(crate) mod proxy;
 // A host that is gone.
