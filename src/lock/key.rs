@@ -93,9 +93,14 @@ impl Prefix {
         format!("{}~fence/{name}/{lease}", self.0)
     }
 
-    /// The key of the note for a waiter whose place, with this token, a newer one took away.
+    /// What all notes begin with for waiters under `name` whose place a newer one took away.
+    pub fn notes(&self, name: &LockName) -> String {
+        format!("{}~superseded/{name}/", self.0)
+    }
+
+    /// The key of the note for the one whose place had this token.
     pub fn superseded(&self, name: &LockName, token: Token) -> String {
-        format!("{}~superseded/{name}/{token}", self.0)
+        format!("{}{token}", self.notes(name))
     }
 
     /// What all records of things done once under `name` begin with.

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use nix::sys::signal::Signal;
 use serde_json::Value;
 use tempfile::tempdir;
 
 use crate::harness::etcd::Etcd;
-use crate::harness::eventually::{SOON, eventually};
+use crate::harness::eventually::{SOON, eventually, let_time_pass_until};
 use crate::harness::fault::Fault;
 use crate::harness::leasehold::{Output, Run};
 use crate::harness::processes::Moment;
@@ -179,6 +180,31 @@ fn where_it_cannot_be_handed_over_the_lock_is_left_to_its_ttl_and_not_given_back
     assert!(etcd.store().keys("/leasehold/").is_empty());
     fault.injected("SIGSTOP to the only member until the run had ended");
     fault.seen("status 5 and a warning; the next one ran after the TTL");
+}
+
+#[test]
+fn whoever_does_not_wait_for_the_hand_over_does_not_give_the_lock_back() {
+    let mut etcd = Etcd::start();
+    let holder = etcd
+        .run("job")
+        .arguments(["-n", "--hold-min", "600", "--lock-delay", "0"]);
+    let mut holder = holder.shell("echo ready; cat; exit 5").spawn();
+    holder.expect_stdout("ready");
+    etcd.only().pause();
+    holder.close_stdin();
+    eventually("the command has ended", SOON, || {
+        match holder.command_processes().len() {
+            0 => Ok(()),
+            left => Err(left),
+        }
+    });
+    // A signal that comes at once is taken for the one that ended the command.
+    let_time_pass_until(Moment::now() + Duration::from_millis(1500));
+    holder.signal(Signal::SIGTERM);
+    holder.expect_stderr("could not be kept for --hold-min");
+    etcd.only().resume();
+    holder.wait().assert_status(5);
+    at_once(&etcd, &[], "true").assert_status(75);
 }
 
 #[test]

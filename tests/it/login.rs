@@ -72,6 +72,29 @@ fn a_lock_whose_markers_are_not_permitted_is_refused_before_the_command_runs() {
 }
 
 #[test]
+fn what_may_not_be_written_for_people_does_not_undo_what_is_done_once() {
+    let etcd = with_users(Etcd::start());
+    let folder = password_file(PASSWORD);
+    let places = ["/leasehold/job/", "/leasehold/~run/job/"];
+    user(&etcd, "plain", &places);
+    let run = as_user(etcd.run("job"), "plain", folder.path());
+    let output = run.arguments(["--once", "1"]).shell("echo ran").output();
+    assert_denied(&output);
+    output.assert_stderr_has(["/leasehold/~once/job/"]);
+    user(
+        &etcd,
+        "once",
+        &[places[0], places[1], "/leasehold/~once/job/"],
+    );
+    let once = || {
+        let run = as_user(etcd.run("job"), "once", folder.path());
+        run.arguments(["--once", "1", "--record"]).shell("echo ran")
+    };
+    once().output().assert_status(0).assert_stdout("ran\n");
+    once().output().assert_status(0).assert_stdout("");
+}
+
+#[test]
 fn a_wrong_password_is_refused_at_once_and_shown_nowhere() {
     let etcd = with_users(Etcd::start_three());
     user(&etcd, "somebody", &["/leasehold/"]);

@@ -392,7 +392,7 @@ impl Contender {
         }
     }
 
-    /// Takes the places of older waiters away, where that is wanted by both; whether there were any.
+    /// Takes the places of older waiters away, where that is wanted by both; whether one was taken.
     async fn supersede(
         &self,
         token: Token,
@@ -403,6 +403,7 @@ impl Contender {
             return false;
         }
         let victims = superseding::victims(&self.wanted, &self.session, token, readings);
+        let mut any = false;
         for victim in &victims {
             let asked_at = clock::now();
             let by = superseding::Newer {
@@ -414,11 +415,12 @@ impl Contender {
             let superseded = by
                 .supersede(victim, notes, asked_at + READING_PATIENCE)
                 .await;
-            if let Err(failure) = superseded {
-                self.fail(asked_at, failure).await;
+            match superseded {
+                Ok(done) => any |= done,
+                Err(failure) => self.fail(asked_at, failure).await,
             }
         }
-        !victims.is_empty()
+        any
     }
 
     async fn fail(&self, asked_at: Instant, failure: Failure) {

@@ -150,7 +150,12 @@ impl<'run, T: Send + 'run> Hedge<'run, T> {
     /// Takes in a failure that may pass.
     pub fn fail(&mut self, turn: Turn, failure: Failure) {
         self.ambiguous |= failure.sign == Sign::Ambiguous;
-        self.failures[turn.member] = Some(failure);
+        let known = self.failures[turn.member].take();
+        self.failures[turn.member] = Some(match known {
+            // The last attempt has little time: its silence says less than what the member said before.
+            Some(known) if failure.silent && !known.silent => known,
+            _ => failure,
+        });
         self.next_at = clock::now();
         self.turns.push(turn.again(self.next_at, self.remaining()));
     }
@@ -203,6 +208,38 @@ mod tests {
 
     use super::*;
     use crate::service::etcd::deadline::reached;
+
+    /// What the attempts through one member, one after the other, come to.
+    async fn failure_of(attempts: Vec<Failure>) -> Failure {
+        let mut hedge = Hedge::<()>::new(vec![0], clock::now() + Duration::from_secs(9));
+        for failure in attempts {
+            reached(hedge.turns[0].ready_at).await;
+            let (turn, _) = hedge.due().expect("its turn");
+            hedge.start(turn, Duration::from_secs(1), async { Err(failure) });
+            let ended = hedge.ended().await.expect("it has ended");
+            hedge.fail(ended.turn, ended.result.expect_err("a failure"));
+        }
+        hedge.failure(|_| "etcd1:2379")
+    }
+
+    #[tokio::test]
+    async fn what_a_member_said_is_not_forgotten_over_its_silence() {
+        let refused = || Failure::unconnected("etcd1:2379", "connection refused");
+        let silence = |sign| Failure::unanswered("etcd1:2379", sign, Duration::from_millis(50));
+        let said = failure_of(vec![refused(), silence(Sign::NotSent)]).await;
+        assert_eq!(said.trouble, refused().trouble);
+        assert!(said.is_without_effect());
+        // What its silence leaves open remains open.
+        let said = failure_of(vec![refused(), silence(Sign::Ambiguous)]).await;
+        assert_eq!(said.trouble, refused().trouble);
+        assert!(!said.is_without_effect());
+        // What it said last counts.
+        let said = failure_of(vec![silence(Sign::NotSent), refused()]).await;
+        assert_eq!(said.trouble, refused().trouble);
+        let broken = || Failure::unconnected("etcd1:2379", "broken pipe");
+        let said = failure_of(vec![refused(), broken()]).await;
+        assert_eq!(said.trouble, broken().trouble);
+    }
 
     /// Found by the simulator: it asked again and again, without a pause, whether it was time for an attempt that
     /// there was no time for any more, and nothing else of the process ran meanwhile.

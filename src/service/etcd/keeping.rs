@@ -15,35 +15,46 @@ use super::session::{Session, Stage};
 use super::trouble::Failure;
 use crate::clock::{self, Instant};
 use crate::lock::entry::Entry;
+use crate::lock::token::Token;
 
-/// Keeps the lock until then, and says so in its entry.
+/// Keeps the lock of the session with this token until then, and says so in its entry.
+///
+/// The session's stage was [`Stage::Untouched`] before this was called: whoever cuts it short must not give back what
+/// may have been handed over.
 pub async fn keep(
     cluster: &Cluster,
     session: &Session,
+    token: Token,
     entry: &Entry,
     until: Instant,
     give_up_at: Instant,
 ) -> Result<(), Failure> {
-    let kept = hand_over(cluster, session, entry, until, give_up_at).await;
-    session.set_stage(match &kept {
-        // The sign that keeps out what comes late hangs on the first lease.
-        Ok(()) if session.outstanding.is_any() => Stage::Untouched,
-        Ok(()) => Stage::Emptied,
-        Err(_) => Stage::Untouched,
-    });
-    kept
+    match hand_over(cluster, session, token, entry, until, give_up_at).await {
+        Ok(true) => {
+            // The sign that keeps out what comes late hangs on the first lease.
+            if !session.outstanding.is_any() {
+                session.set_stage(Stage::Emptied);
+            }
+            Ok(())
+        }
+        Ok(false) => {
+            // Nothing is kept, so what is left of it can go.
+            session.set_stage(Stage::Placed(token));
+            Err(Failure::refused("the lock was lost before".to_owned()))
+        }
+        Err(failure) => Err(failure),
+    }
 }
 
+/// Whether the lock was still ours.
 async fn hand_over(
     cluster: &Cluster,
     session: &Session,
+    token: Token,
     entry: &Entry,
     until: Instant,
     give_up_at: Instant,
-) -> Result<(), Failure> {
-    let Stage::Placed(token) = session.stage() else {
-        return Err(lost());
-    };
+) -> Result<bool, Failure> {
     let rest = until.since(clock::now());
     let lease = lease::grant_new(cluster, rest, give_up_at).await?;
     let sign_on = session.outstanding.is_any().then_some(session.lease);
@@ -51,15 +62,11 @@ async fn hand_over(
         .keys
         .hand_over(token, lease, &entry.to_json(), sign_on);
     match cluster.transact(&txn, give_up_at).await {
-        Ok(answer) if answer.succeeded() => Ok(()),
+        Ok(answer) if answer.succeeded() => Ok(true),
         Ok(_) => {
             lease::revoke_unused(cluster, lease, give_up_at).await;
-            Err(lost())
+            Ok(false)
         }
         Err(failure) => Err(failure),
     }
-}
-
-fn lost() -> Failure {
-    Failure::refused("the lock was lost before".to_owned())
 }

@@ -253,7 +253,15 @@ impl Etcd {
         let ranges = wanted
             .names()
             .map(|name| Ranges::new(&wanted.prefix, name).to_string());
-        let purpose = ranges.collect::<Vec<_>>().join(", ");
+        let mut purpose: Vec<String> = ranges.collect();
+        let (prefix, name) = (&wanted.prefix, &wanted.name);
+        if wanted.once.is_some() {
+            purpose.push(format!("those below {}", prefix.once_records(name)));
+        }
+        if !wanted.entry.queue.is_fifo() {
+            purpose.push(format!("those below {}", prefix.notes(name)));
+        }
+        let purpose = purpose.join(", ");
         Self {
             cluster: Arc::new(Cluster::new(connection, purpose)),
             wanted: Arc::new(wanted),
@@ -319,8 +327,14 @@ impl Etcd {
                     sent_at: granted.sent_at,
                     ttl: granted.ttl,
                 },
-                Err(NotRenewed::Gone(_)) if !session.is_first_loss() => return,
-                Err(NotRenewed::Gone(loss)) => gone(&cluster, &wanted, &session, token, loss).await,
+                Err(NotRenewed::Gone(loss)) => {
+                    // Only then the news is taken: this task may be dropped while it asks.
+                    let event = gone(&cluster, &wanted, &session, token, loss).await;
+                    if !session.is_first_loss() {
+                        return;
+                    }
+                    event
+                }
                 Err(NotRenewed::Failed(failure)) => Event::Failed {
                     asked_at,
                     trouble: failure.into(),
@@ -384,11 +398,16 @@ impl Etcd {
         let Some(session) = self.session.clone() else {
             return self.report(Event::Released);
         };
+        let Stage::Placed(token) = session.stage() else {
+            return self.release(give_up_at);
+        };
+        // At once, and not when it has been done: it may be cut short, and then nothing of it is given back.
+        session.set_stage(Stage::Untouched);
         let cluster = Arc::clone(&self.cluster);
         let events = self.events.clone();
         let background = self.background.clone();
         self.releasing = Some(Task::spawn(async move {
-            let kept = keeping::keep(&cluster, &session, &entry, until, give_up_at).await;
+            let kept = keeping::keep(&cluster, &session, token, &entry, until, give_up_at).await;
             background.clear_away(cluster, session);
             let _ = events.send(match kept {
                 Ok(()) => Event::Released,
@@ -537,9 +556,9 @@ async fn queue(
                 ttl: granted.ttl,
             });
             let loss = contender.follow(token, readings).await;
+            let wanted = &contender.wanted;
+            let event = gone(&contender.cluster, wanted, &session, token, loss).await;
             if session.is_first_loss() {
-                let wanted = &contender.wanted;
-                let event = gone(&contender.cluster, wanted, &session, token, loss).await;
                 contender.report(event);
             }
         }

@@ -1,6 +1,6 @@
 //! What is remembered of a run after its end: that it succeeded (`--once`), and how it ended (`--record`).
 //!
-//! - Both are written in one transaction that only the holder can make, before the lock is given back. So whoever is
+//! - Each is written in a transaction that only the holder can make, before the lock is given back. So whoever is
 //!   admitted next reads a record of everything that was done before, and none of a run that had lost the lock.
 //! - Sent twice it does the same as once. Where the answer is that the lock is lost, an earlier sending may have
 //!   been done: then the record, which carries our token, stands there.
@@ -17,13 +17,17 @@ use super::lease;
 use super::session::{Session, Stage};
 use super::trouble::Failure;
 use crate::clock::{self, Instant};
-use crate::lock::token::{LeaseId, Token};
-use crate::service::Memory;
+use crate::lock::token::Token;
+use crate::service::{Done, Memory};
 
 /// The pause before it is tried again where etcd refuses to write anything: somebody may make space.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Writes down what is to be remembered.
+/// How much longer a lease is revoked that turned out to be of no use.
+const REVOKING: Duration = Duration::from_millis(300);
+
+/// Writes down what is to be remembered: first that it is done, which decides what the run says of itself, then how it
+/// ended, for people.
 pub async fn remember(
     cluster: &Cluster,
     session: &Session,
@@ -33,67 +37,88 @@ pub async fn remember(
     let Stage::Placed(token) = session.stage() else {
         return Err(lost());
     };
-    loop {
-        match write(cluster, session, token, memory, give_up_at).await {
-            Err(failure) if failure.is_refusal() && clock::now() + PAUSE < give_up_at => {
-                reached(clock::now() + PAUSE).await;
+    if let Some(done) = &memory.done {
+        loop {
+            match write_done(cluster, session, token, done, give_up_at).await {
+                Err(failure) if failure.is_refusal() && clock::now() + PAUSE < give_up_at => {
+                    reached(clock::now() + PAUSE).await;
+                }
+                Err(failure) => return Err(failure),
+                Ok(()) => break,
             }
-            result => return result,
         }
+    }
+    if memory.last_runs.is_empty() {
+        return Ok(());
+    }
+    let written = write_last_runs(cluster, session, token, memory, give_up_at).await;
+    match memory.done {
+        // It is remembered, and that is what counts.
+        Some(_) => Ok(()),
+        None => written,
     }
 }
 
-async fn write(
+async fn write_done(
+    cluster: &Cluster,
+    session: &Session,
+    token: Token,
+    done: &Done,
+    give_up_at: Instant,
+) -> Result<(), Failure> {
+    let lease = lease::grant_new(cluster, done.keep, give_up_at).await?;
+    let leased = PutOptions::new().with_lease(lease.get());
+    let key = done.key.as_str();
+    let txn = Txn::new()
+        .when(session.keys.ours(token))
+        .and_then([TxnOp::put(key, done.value.as_slice(), Some(leased))])
+        .or_else([TxnOp::get(key, None)]);
+    let answer = cluster.transact(&txn, give_up_at).await;
+    let written = answer.and_then(|answer| match is_written(&answer, &done.value) {
+        true => Ok(()),
+        false => Err(lost()),
+    });
+    if written.is_err() {
+        // And nothing that hangs on it can come late.
+        lease::revoke_unused(cluster, lease, give_up_at.max(clock::now() + REVOKING)).await;
+    }
+    written
+}
+
+async fn write_last_runs(
     cluster: &Cluster,
     session: &Session,
     token: Token,
     memory: &Memory,
     give_up_at: Instant,
 ) -> Result<(), Failure> {
-    let lease = match &memory.done {
-        Some(done) => Some(lease::grant_new(cluster, done.keep, give_up_at).await?),
-        None => None,
-    };
-    let txn = transaction(session, token, memory, lease);
-    let answer = cluster.transact(&txn, give_up_at).await;
-    let written = answer.and_then(|answer| match is_written(&answer, memory) {
-        true => Ok(()),
-        false => Err(lost()),
-    });
-    if let (Err(_), Some(lease)) = (&written, lease) {
-        // And nothing that hangs on it can come late.
-        lease::revoke_unused(cluster, lease, give_up_at.max(clock::now() + PAUSE)).await;
-    }
-    written
-}
-
-fn transaction(session: &Session, token: Token, memory: &Memory, lease: Option<LeaseId>) -> Txn {
-    let mut puts = Vec::new();
-    for (key, value) in &memory.last_runs {
-        puts.push(TxnOp::put(key.as_str(), value.as_slice(), None));
-    }
-    let mut reads = Vec::new();
-    if let (Some(done), Some(lease)) = (&memory.done, lease) {
-        let leased = PutOptions::new().with_lease(lease.get());
-        puts.push(TxnOp::put(
-            done.key.as_str(),
-            done.value.as_slice(),
-            Some(leased),
-        ));
-        reads.push(TxnOp::get(done.key.as_str(), None));
-    }
+    let runs = &memory.last_runs;
+    let puts = runs
+        .iter()
+        .map(|(key, value)| TxnOp::put(key.as_str(), value.as_slice(), None));
+    let first = runs.iter().take(1);
+    let first = first.map(|(key, _)| TxnOp::get(key.as_str(), None));
     let when = match memory.lost {
         false => session.keys.ours(token),
-        true => {
-            let keys = memory.last_runs.iter().map(|(key, _)| key.as_str());
-            keys.map(|key| Compare::mod_revision(key, CompareOp::Less, token.get()))
-                .collect()
-        }
+        true => runs
+            .iter()
+            .map(|(key, _)| Compare::mod_revision(key.as_str(), CompareOp::Less, token.get()))
+            .collect(),
     };
-    Txn::new().when(when).and_then(puts).or_else(reads)
+    let txn = Txn::new()
+        .when(when)
+        .and_then(puts.collect::<Vec<_>>())
+        .or_else(first.collect::<Vec<_>>());
+    let answer = cluster.transact(&txn, give_up_at).await?;
+    let value = runs.first().map(|(_, value)| value.as_slice());
+    match is_written(&answer, value.unwrap_or_default()) {
+        true => Ok(()),
+        false => Err(lost()),
+    }
 }
 
-fn is_written(answer: &TxnResponse, memory: &Memory) -> bool {
+/// Whether it was done now, or stands there because an earlier sending was.
+fn is_written(answer: &TxnResponse, value: &[u8]) -> bool {
     if answer.succeeded() {
         return true;
     }
@@ -102,10 +127,7 @@ fn is_written(answer: &TxnResponse, memory: &Memory) -> bool {
         TxnOpResponse::Get(mut get) => get.take_kvs().pop(),
         _ => None,
     });
-    let found = values.next();
-    found
-        .zip(memory.done.as_ref())
-        .is_some_and(|(kv, done)| kv.value() == done.value)
+    values.next().is_some_and(|found| found.value() == value)
 }
 
 fn lost() -> Failure {

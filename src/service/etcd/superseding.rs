@@ -108,13 +108,13 @@ pub struct Newer<'contender> {
 }
 
 impl Newer<'_> {
-    /// Takes one's place away, unless it is not so any more. `notes` is the lease of our notes, once there is one.
+    /// Takes one's place away, unless it is not so any more; whether it was done. `notes` is the lease of our notes, once there is one.
     pub async fn supersede(
         &self,
         victim: &Victim,
         notes: &mut Option<LeaseId>,
         give_up_at: Instant,
-    ) -> Result<(), Failure> {
+    ) -> Result<bool, Failure> {
         let mut when = self.session.keys.ours(self.token);
         when.extend(victim.still_there.iter().cloned());
         let mut then = Vec::new();
@@ -138,7 +138,8 @@ impl Newer<'_> {
         let leased = PutOptions::new().with_lease(lease.get());
         then.push(TxnOp::put(note, self.wanted.entry.to_json(), Some(leased)));
         let txn = Txn::new().when(when).and_then(then);
-        self.cluster.transact(&txn, give_up_at).await.map(|_| ())
+        let answer = self.cluster.transact(&txn, give_up_at).await?;
+        Ok(answer.succeeded())
     }
 }
 

@@ -211,7 +211,13 @@ impl Keys {
         let leased = PutOptions::new().with_lease(lease.get());
         let put = |key: &str| TxnOp::put(key, value, Some(leased.clone()));
         let puts: Vec<TxnOp> = self.entries().map(put).collect();
-        Txn::new().when(self.ours(token)).and_then(puts)
+        // One that comes late must not take back what hangs on another lease by then.
+        let hangs = |key| Compare::lease(key, CompareOp::Equal, lease.get());
+        let when = self
+            .ours(token)
+            .into_iter()
+            .chain(self.entries().map(hangs));
+        Txn::new().when(when.collect::<Vec<_>>()).and_then(puts)
     }
 
     /// Lets entries and markers hang on another lease from now on, if all entries are ours; and keeps out by a sign
