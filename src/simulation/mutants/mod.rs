@@ -90,8 +90,6 @@ pub enum Mutant {
     VanishedIgnored,
 
     // The policies.
-    /// A place is taken away whether or not it still waits.
-    SupersedeUnguarded,
     /// Whose place was taken is left no note, and queues again.
     NoteForgotten,
     /// Nobody reads that it was done already.
@@ -166,7 +164,6 @@ impl Mutant {
 
     /// Those that only a history with policies can find.
     pub const OF_POLICIES: &[Self] = &[
-        Self::SupersedeUnguarded,
         Self::NoteForgotten,
         Self::RecordUnread,
         Self::KeptOnOldLease,

@@ -154,13 +154,6 @@ pub fn request(mutant: Option<Mutant>, host: &Host, request: &mut Request) {
             transaction.then.retain(|op| !is_elsewhere(op));
             transaction.otherwise.retain(|op| !is_elsewhere(op));
         }
-        (Some(Mutant::SupersedeUnguarded), Request::Transact(transaction))
-            if transaction.then.iter().any(is_note) =>
-        {
-            // That the other's entry is there stays, which comes last.
-            let others = transaction.when.len() - 1;
-            transaction.when.drain(..others);
-        }
         (Some(Mutant::NoteForgotten), Request::Transact(transaction)) => {
             transaction.then.retain(|op| !is_note(op));
         }
