@@ -1,13 +1,16 @@
 //! `--queue latest`: a newer waiter takes the places of older ones away that said the same.
 
+use std::time::Duration;
+
 use nix::sys::signal::Signal;
 use serde_json::Value;
 use tempfile::tempdir;
 
-use crate::harness::etcd::Etcd;
+use crate::harness::etcd::{Etcd, free_port};
 use crate::harness::eventually::{SOON, eventually};
 use crate::harness::fault::Fault;
 use crate::harness::leasehold::{Run, Running};
+use crate::harness::proxy::{Lost, Proxy};
 
 fn latest(etcd: &Etcd, reason: &str) -> Run {
     let run = etcd.run("deploy");
@@ -216,4 +219,52 @@ fn whoever_is_just_being_admitted_is_not_replaced() {
         "the older one ran in {} rounds, and was replaced in {}",
         ran[0], ran[1]
     );
+}
+
+/// What a newer waiter sends is stopped on its way, at each of its steps in turn, until the older one has the lock; then
+/// it arrives. Its place in the queue is no place to take from any more.
+#[test]
+fn what_arrives_late_takes_nothing_from_one_who_holds_the_lock_by_then() {
+    const STEPS_MAX: usize = 40;
+    let etcd = Etcd::start();
+    let mut late = 0;
+    for step in 1..=STEPS_MAX {
+        let name = format!("deploy{step}");
+        let latest = |run: Run| run.arguments(["--queue", "latest", "--ttl", "60"]);
+        let holder = etcd.hold(&name);
+        let older = latest(etcd.run(&name)).shell("echo ran; cat").spawn();
+        let entry = etcd.store().wait_for_entries(&name, 2).remove(1).key;
+        let stands = || etcd.store().entries(&name).iter().any(|kv| kv.key == entry);
+        let proxy = Proxy::start(free_port(), etcd.members[0].address()).expect("a port");
+        proxy.stop_at(step, Lost::Request);
+        let newer = latest(Run::new(&proxy.endpoint()).lock(&name));
+        let newer = newer.shell("echo ran").spawn();
+        eventually("it is stopped, or waits", SOON, || {
+            let stopped = proxy.wait_until_stopped(Duration::ZERO);
+            match stopped || !stands() {
+                true => Ok(()),
+                false => Err("neither"),
+            }
+        });
+        let is_there = stands();
+        holder.wait().assert_status(0);
+        if !is_there {
+            proxy.mend();
+            older.wait().assert_status(76);
+            newer.wait().assert_status(0).assert_stdout("ran\n");
+            break;
+        }
+        older.expect_stdout("ran");
+        let sent_before = etcd.store().entries(&name).len();
+        proxy.mend();
+        newer.expect_stderr("waiting for");
+        late += usize::from(sent_before == 2);
+        let output = older.wait();
+        output.assert_status(0).assert_stdout("ran\n");
+        newer.wait().assert_status(0).assert_stdout("ran\n");
+        assert!(step < STEPS_MAX, "it is never replaced");
+    }
+    // In these it stood in the queue already, and what was on its way was about the older one.
+    println!("{late} times the newer one stood in the queue");
+    assert!(late > 0, "nothing of what matters was stopped");
 }
