@@ -115,13 +115,18 @@ impl Host {
     fn wanted(&self) -> Wanted {
         Wanted {
             name: name(),
-            also: Vec::new(),
+            also: self.also(),
             prefix: Prefix::default(),
             ttl: self.plan.ttl,
             nonblock: self.plan.nonblock,
             entry: self.entry(),
             once: self.plan.policy.once.then(policies::once_id),
         }
+    }
+
+    fn also(&self) -> Vec<LockName> {
+        let other = self.plan.policy.also.then(policies::other);
+        other.into_iter().collect()
     }
 
     /// What it says of itself.
@@ -141,7 +146,10 @@ impl Host {
                 true => QueuePolicy::Latest,
                 false => QueuePolicy::Fifo,
             },
-            locks: Vec::new(),
+            locks: match self.also()[..] {
+                [] => Vec::new(),
+                [..] => vec![LOCK.to_owned(), policies::other().to_string()],
+            },
             lock_delay_ms: self.plan.lock_delay.as_millis() as u64,
         }
     }

@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use crate::lock::key::Prefix;
+use crate::lock::name::LockName;
 use crate::lock::once::{OnceId, OnceRecord};
 use crate::outcome::{Ended, Outcome};
 use crate::service::{Done, Memory};
@@ -32,9 +33,15 @@ pub fn with_policies(seed: u64) -> Scenario {
             },
             once,
             latest,
+            also: random.percent(40),
         };
     }
     scenario
+}
+
+/// The other lock.
+pub fn other() -> LockName {
+    "other".parse().expect("a name")
 }
 
 /// What stands for the one thing that is done once.

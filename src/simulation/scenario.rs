@@ -75,6 +75,8 @@ pub struct Policy {
     pub once: bool,
     /// `--queue latest`
     pub latest: bool,
+    /// `--also`, with the same other lock as all others that want it.
+    pub also: bool,
 }
 
 /// What is run under the lock.

@@ -408,7 +408,9 @@ impl World {
             return kernel::schedule(at, Occurrence::Inspect);
         }
         self.operator_looks();
-        let last = HostPlan::last();
+        let mut last = HostPlan::last();
+        // It clears away after whoever vanished, under every lock.
+        last.policy.also = self.scenario.hosts.iter().any(|host| host.policy.also);
         let number = self.hosts.len();
         self.hosts.push(Host::new(number, last));
         kernel::schedule(at, Occurrence::Arrive(number));

@@ -96,6 +96,8 @@ pub enum Mutant {
     RecordUnread,
     /// A lock that is to be kept stays on the lease of its run, which is revoked.
     KeptOnOldLease,
+    /// Of several locks only the first is given back.
+    FirstGivenBackOnly,
 
     // Clean and unclean.
     /// No marker is put with the entry.
@@ -167,6 +169,7 @@ impl Mutant {
         Self::NoteForgotten,
         Self::RecordUnread,
         Self::KeptOnOldLease,
+        Self::FirstGivenBackOnly,
     ];
 
     /// Those that need what hardly ever happens: found by histories drawn for it (regressions.rs).

@@ -154,6 +154,13 @@ pub fn request(mutant: Option<Mutant>, host: &Host, request: &mut Request) {
             transaction.then.retain(|op| !is_elsewhere(op));
             transaction.otherwise.retain(|op| !is_elsewhere(op));
         }
+        (Some(Mutant::FirstGivenBackOnly), Request::Transact(transaction))
+            if is_release(transaction) =>
+        {
+            let is_other = |op: &Op| matches!(op, Op::Delete { keys } if keys.key.windows(7).any(|part| part == b"/other/"));
+            transaction.then.retain(|op| !is_other(op));
+            transaction.otherwise.retain(|op| !is_other(op));
+        }
         (Some(Mutant::NoteForgotten), Request::Transact(transaction)) => {
             transaction.then.retain(|op| !is_note(op));
         }
