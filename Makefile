@@ -6,7 +6,7 @@ export CARGO_TARGET_DIR
 # What tests could not try (tests/it/harness/untested.rs).
 UNTESTED = $(CARGO_TARGET_DIR)/tmp/untested
 
-.PHONY: help setup build demo test lint chaos soak simulate mutants bench bench-cluster bench-processes install
+.PHONY: help setup build demo test lint chaos soak simulate mutants bench bench-cluster bench-local bench-processes install
 
 help: ## say what can be made
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST)
@@ -75,6 +75,11 @@ bench-cluster: ## the figures of docs/etcd.md
 	cargo build --release --locked
 	cargo build --release --locked --example probe
 	benches/cluster.sh "$(CARGO_TARGET_DIR)/release"
+
+bench-local: ## the figures of docs/local.md
+	scripts/setup.sh bench
+	cargo build --release --locked
+	benches/local.sh "$(CARGO_TARGET_DIR)/release/leasehold"
 
 bench-processes: ## the figures of docs/processes.md (some minutes)
 	scripts/setup.sh bench

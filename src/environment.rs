@@ -6,7 +6,7 @@
 
 use std::ffi::OsString;
 
-use crate::config::tls::Tls;
+use crate::config::connection::{Cluster, Place as Where};
 use crate::config::{Connection, ENCLOSING, RunConfig};
 use crate::lock::name::LockName;
 use crate::lock::sequencer::Sequencer;
@@ -52,7 +52,11 @@ pub const EXPORTED: &[Exported] = &[
     ),
     exported(
         "LEASEHOLD_ENDPOINTS",
-        "how the cluster was reached, without secrets",
+        "how the cluster was reached, without secrets; empty with --local",
+    ),
+    exported(
+        "LEASEHOLD_LOCAL",
+        "the lock folder with --local; otherwise empty",
     ),
     exported("LEASEHOLD_PREFIX", "what every key begins with"),
     exported(
@@ -126,7 +130,7 @@ pub fn environment(
         .iter()
         .filter_map(|exported| {
             let value = value(exported.name).map(OsString::from);
-            let value = value.or_else(|| file(&config.connection.tls, exported.name));
+            let value = value.or_else(|| file(&config.connection.place, exported.name));
             Some((exported.name.into(), value?))
         })
         .collect()
@@ -134,11 +138,21 @@ pub fn environment(
 
 /// How the cluster was reached, as a text.
 fn connection(connection: &Connection, name: &str) -> Option<String> {
+    if name == "LEASEHOLD_PREFIX" {
+        return Some(connection.prefix.to_string());
+    }
+    let cluster = match (&connection.place, name) {
+        // What was inherited is for another lock; an empty variable counts as not set.
+        (Where::Folder(_), "LEASEHOLD_ENDPOINTS") | (Where::Cluster(_), "LEASEHOLD_LOCAL") => {
+            return Some(String::new());
+        }
+        (Where::Folder(_), _) => return None,
+        (Where::Cluster(cluster), _) => cluster,
+    };
     match name {
-        "LEASEHOLD_ENDPOINTS" => Some(endpoints(connection)),
-        "LEASEHOLD_PREFIX" => Some(connection.prefix.to_string()),
+        "LEASEHOLD_ENDPOINTS" => Some(endpoints(cluster)),
         "LEASEHOLD_TLS_SERVER_NAME" => {
-            let server_name = connection.tls.server_name.as_ref()?;
+            let server_name = cluster.tls.server_name.as_ref()?;
             Some(server_name.value.clone())
         }
         _ => None,
@@ -146,10 +160,17 @@ fn connection(connection: &Connection, name: &str) -> Option<String> {
 }
 
 /// The files that the cluster was reached with.
-fn file(tls: &Tls, name: &str) -> Option<OsString> {
-    let identity = tls.identity.as_ref();
+fn file(place: &Where, name: &str) -> Option<OsString> {
+    let cluster = match place {
+        Where::Folder(folder) => {
+            let is_it = name == "LEASEHOLD_LOCAL";
+            return is_it.then(|| folder.clone().into_os_string());
+        }
+        Where::Cluster(cluster) => cluster,
+    };
+    let identity = cluster.tls.identity.as_ref();
     let file = match name {
-        "LEASEHOLD_CACERT" => tls.cacert.as_ref(),
+        "LEASEHOLD_CACERT" => cluster.tls.cacert.as_ref(),
         "LEASEHOLD_CERT" => identity.map(|identity| &identity.cert),
         "LEASEHOLD_KEY" => identity.map(|identity| &identity.key),
         _ => None,
@@ -157,8 +178,8 @@ fn file(tls: &Tls, name: &str) -> Option<OsString> {
     Some(file?.path.clone().into_os_string())
 }
 
-fn endpoints(connection: &Connection) -> String {
-    let urls: Vec<&str> = connection
+fn endpoints(cluster: &Cluster) -> String {
+    let urls: Vec<&str> = cluster
         .endpoints
         .iter()
         .map(|endpoint| endpoint.url())

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::unistd::{User, gethostname, getpid, getuid};
+use nix::unistd::{User, geteuid, gethostname, getpid, getuid};
 
 use crate::clock;
 use crate::config::inherited::{
@@ -52,6 +52,7 @@ pub fn inherited() -> Inherited {
         user: user
             .as_ref()
             .map_or_else(|| uid.to_string(), |user| user.name.clone()),
+        uid: geteuid().as_raw(),
         pid: getpid().as_raw(),
         wall: clock::wall().to_string(),
         home: user.map(|user| user.dir),

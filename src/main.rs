@@ -40,14 +40,22 @@ mod environment;
 mod memory;
 // The lock service.
 mod service;
+// What an examination of it means.
+mod diagnosis;
 // The processes around the command.
 mod process;
 // The only reader of a clock.
 mod clock;
 // The only writer to stderr and stdout.
 mod ui;
-// The outcome in a file.
+// What is said and written down of a run that is over.
+mod account;
+// The report.
 mod report;
+// The metrics.
+mod metrics;
+// The files they stand in.
+mod result_file;
 // The other subcommands.
 mod commands;
 // `fence`: the use of tokens.
@@ -80,12 +88,23 @@ fn dispatch(command: Command) -> Ending {
             let resolve = |inherited: &Inherited| RunConfig::resolve(&args, inherited);
             match inherited::resolved(&inherited, resolve) {
                 Ok(config) => run::run(config),
-                Err(outcome) => run::refuse_typed(&args, &outcome),
+                Err(outcome) => {
+                    let metrics = |inherited: &Inherited| config::metrics_file(&args, inherited);
+                    let metrics = inherited::resolved(&inherited, metrics).ok().flatten();
+                    account::refuse_typed(&args, metrics.as_deref(), &outcome)
+                }
             }
         }
         Command::Status(args) => commands::status::status(&args, &inherited),
+        Command::List(args) => {
+            commands::list::list(args.name.as_ref(), args.json, &args.connection, &inherited)
+        }
+        Command::Watch(args) => commands::watch::watch(&args, &inherited),
+        Command::History(args) => commands::history::history(&args, &inherited),
+        Command::Break(args) => commands::break_lock::break_lock(&args, &inherited),
         Command::Once(args) => commands::once::once(&args.command, &inherited),
         Command::Fence(args) => fence::fence(args.command, &inherited),
+        Command::Doctor(args) => commands::doctor::doctor(&args, &inherited),
         Command::Config(args) => commands::config::config(&args.command, &inherited),
         Command::Completions(args) => commands::shell_help::completions(args.shell),
         Command::Man => commands::shell_help::man(),

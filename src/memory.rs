@@ -21,18 +21,15 @@ pub struct Began {
 }
 
 impl Began {
-    /// The wall clock's time at an instant of this run, RFC 3339. A clock that was set meanwhile changes nothing.
-    pub fn wall_at(self, instant: Instant) -> String {
+    /// The wall clock's time at an instant of this run. A clock that was set meanwhile changes nothing.
+    pub fn wall_at(self, instant: Instant) -> Timestamp {
         let elapsed = instant.since(self.at);
-        self.wall
-            .checked_add(elapsed)
-            .map_or_else(|_| self.wall.to_string(), |wall| wall.to_string())
+        self.wall.checked_add(elapsed).unwrap_or(self.wall)
     }
 
     /// The same in whole seconds, as people read them.
     pub fn second_at(self, instant: Instant) -> String {
-        let elapsed = instant.since(self.at);
-        let wall = self.wall.checked_add(elapsed).unwrap_or(self.wall);
+        let wall = self.wall_at(instant);
         Timestamp::from_second(wall.as_second())
             .unwrap_or(wall)
             .to_string()

@@ -37,6 +37,8 @@ pub enum Loss {
     WitnessDied,
     /// The manager was stopped or starved, and had not renewed the lease in time.
     ManagerFrozen,
+    /// Somebody asked for the lock with `leasehold break`, and it was given up: who, harmless text.
+    Broken(String),
 }
 
 impl fmt::Display for Loss {
@@ -59,6 +61,7 @@ impl fmt::Display for Loss {
             Self::ManagerFrozen => {
                 write!(f, "leasehold's manager process was stopped for too long")
             }
+            Self::Broken(by) => write!(f, "it was broken by {by} with leasehold break"),
         }
     }
 }
@@ -80,6 +83,7 @@ impl Loss {
             Self::ManagerDied => "manager-died",
             Self::WitnessDied => "witness-died",
             Self::ManagerFrozen => "manager-frozen",
+            Self::Broken(_) => "broken",
         }
     }
 }
@@ -114,6 +118,8 @@ pub enum Outcome {
     },
     /// A newer waiter took our place away: `--queue latest`. Who, as far as it is known; harmless text.
     Superseded(Option<String>),
+    /// Our place in the queue was given up for `leasehold break`: who asked, harmless text.
+    Broken(String),
     /// What was to be done once has been done: by whom and when; harmless text.
     AlreadyDone(String),
     /// The command succeeded, but that could not be remembered for `--once`: why.
@@ -132,8 +138,6 @@ pub enum Outcome {
     Configuration(String),
     /// One of our own processes was killed before the command ran: which.
     HelperKilled(&'static str),
-    /// Something that must not happen.
-    Defect(String),
 }
 
 /// How this process has to end.
@@ -162,6 +166,7 @@ impl Outcome {
             | Self::RanOn(_)
             | Self::Stale(_)
             | Self::Preempted
+            | Self::Broken(_)
             | Self::NotRecorded(_) => Ending::Status(79),
             Self::Superseded(_) => Ending::Status(76),
             Self::AlreadyDone(_) => Ending::Status(0),
@@ -175,7 +180,7 @@ impl Outcome {
             Self::NotFound(_) => Ending::Status(127),
             Self::Usage(_) => Ending::Status(64),
             Self::Configuration(_) => Ending::Status(78),
-            Self::HelperKilled(_) | Self::Defect(_) => Ending::Status(70),
+            Self::HelperKilled(_) => Ending::Status(70),
         }
     }
 
@@ -191,7 +196,10 @@ impl Outcome {
     /// What it means that a program could not be executed.
     pub fn not_started(program: &str, errno: i32) -> Self {
         let errno = Errno::from_raw(errno);
-        if errno == Errno::ENOENT {
+        if errno == Errno::ETIME {
+            // What no exec says: it was told to begin, and its lease was over before it could.
+            Self::Lost(Loss::NotRenewed(format!("{program} was not begun")))
+        } else if errno == Errno::ENOENT {
             Self::NotFound(format!(
                 "{program}: no such command, or its interpreter is missing"
             ))
@@ -215,6 +223,7 @@ impl Outcome {
             Self::MaxRuntime => "max-runtime",
             Self::Busy { .. } => "busy",
             Self::Superseded(_) => "superseded",
+            Self::Broken(_) => "broken",
             Self::AlreadyDone(_) => "already-done",
             Self::NotRecorded(_) => "not-recorded",
             Self::Unavailable(_) => "unavailable",
@@ -224,12 +233,34 @@ impl Outcome {
             Self::Usage(_) => "usage",
             Self::Configuration(_) => "configuration",
             Self::HelperKilled(_) => "helper-killed",
-            Self::Defect(_) => "defect",
         }
     }
 
-    /// Whether `--quiet` drops the sentence: for skips that a cron job takes every day.
-    pub const fn is_quiet(&self) -> bool {
+    /// The names of all endings that a run can have.
+    pub const NAMES_OF_RUN: &[&str] = &[
+        "exited",
+        "signaled",
+        "interrupted",
+        "front-killed",
+        "lost",
+        "max-runtime",
+        "busy",
+        "superseded",
+        "broken",
+        "already-done",
+        "not-recorded",
+        "unavailable",
+        "denied",
+        "not-executable",
+        "not-found",
+        "usage",
+        "configuration",
+        "helper-killed",
+    ];
+
+    /// Whether nothing was done because nothing had to be, or somebody else does it. `--quiet` drops the sentence: a
+    /// cron job may take such a skip every day.
+    pub const fn is_skip(&self) -> bool {
         matches!(
             self,
             Self::Busy { .. } | Self::Superseded(_) | Self::AlreadyDone(_)
@@ -279,6 +310,9 @@ impl Outcome {
                 let by = by.as_deref().unwrap_or("a newer waiter");
                 format!("{name}: superseded by {by} (--queue latest); the command was not run")
             }
+            Self::Broken(by) => format!(
+                "{name}: taken out of the queue by {by} with leasehold break; the command was not run"
+            ),
             Self::AlreadyDone(by) => {
                 format!("{name}: already done {by}; the command was not run")
             }
@@ -289,12 +323,9 @@ impl Outcome {
             Self::Denied(why) => format!("{name}: {why}; the command was not run"),
             Self::NotExecutable(why) | Self::NotFound(why) => format!("{name}: {why}"),
             Self::HelperKilled(who) => format!(
-                "{name}: leasehold's {who} process was killed before the command ran; its place in the queue frees itself within the TTL, then run it again"
+                "{name}: leasehold's {who} process was killed before the command ran; run it again, a place in the queue frees itself within the TTL"
             ),
             Self::Usage(why) | Self::Configuration(why) => why.clone(),
-            Self::Defect(why) => {
-                format!("{name}: a defect in leasehold: {why}; please report it")
-            }
         })
     }
 }
@@ -327,8 +358,8 @@ pub const fn exit_status_table() -> &'static [ExitStatusRow] {
         ),
         row(
             "79",
-            "lock lost: the command was stopped or ended too late; or --once was not recorded",
-            "yes",
+            "lock lost or broken: the command was stopped or ended too late; or --once was not recorded",
+            "yes, but for a waiter that was broken",
         ),
         row("124", "--max-runtime reached", "yes, stopped"),
         row(
@@ -402,6 +433,8 @@ mod tests {
                 0,
             ),
             (Outcome::Superseded(None), 76),
+            (Outcome::Broken(String::new()), 79),
+            (Outcome::Lost(Loss::Broken(String::new())), 79),
             (Outcome::AlreadyDone(String::new()), 0),
             (Outcome::NotRecorded(String::new()), 79),
             (Outcome::Unavailable(String::new()), 69),
@@ -411,7 +444,6 @@ mod tests {
             (Outcome::Usage(String::new()), 64),
             (Outcome::Configuration(String::new()), 78),
             (Outcome::HelperKilled("manager"), 70),
-            (Outcome::Defect(String::new()), 70),
         ];
         for (outcome, status) in cases {
             assert_eq!(outcome.exit_status(), status, "{outcome:?}");

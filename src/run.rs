@@ -1,25 +1,23 @@
 //! `leasehold run` inside the manager process: the one event loop. It turns the world into events, asks the
 //! supervisor, and performs what it says; it decides nothing.
 
-use std::path::Path;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use crate::cli::RunArgs;
+use crate::account::{self, Files};
 use crate::clock::{self, Timer};
+use crate::commands::outcome_of;
 use crate::config::RunConfig;
 use crate::environment::environment;
-use crate::lock::name::LockName;
 use crate::lock::token::{ClusterId, LeaseId, Token};
 use crate::memory::{self, Began};
 use crate::outcome::{Ending, Loss, Outcome};
 use crate::process::{Invocation, Manager, ManagerDeath, Memo, abilities};
-use crate::report::{Report, ReportFile};
-use crate::service::etcd::{Connection, Etcd};
+use crate::service::{Connection, Service};
 use crate::supervisor::{Action, Event, History, Place, Supervisor};
-use crate::ui::sentence::{self, Level};
-use crate::ui::{self, Screen, system_error};
+use crate::ui::sentence::{self, Note};
+use crate::ui::{Screen, system_error};
 
 /// How long the manager lives on to revoke a lease that nothing hangs on any more.
 const FAREWELL: Duration = Duration::from_secs(2);
@@ -27,17 +25,26 @@ const FAREWELL: Duration = Duration::from_secs(2);
 /// Runs the command under the lock, and says how this process has to end. Returns in the front process and
 /// in the manager.
 pub fn run(config: RunConfig) -> Ending {
-    let report = match config.report.as_deref().map(checked_report).transpose() {
-        Ok(report) => report,
-        Err(outcome) => return refuse(&config, &outcome),
+    let files = match account::checked_files(&config) {
+        Ok(files) => files,
+        Err(ending) => return ending,
+    };
+    let connection = Connection::from(&config.connection);
+    let (life, pledge) = match connection.begin() {
+        Ok(begun) => begun.split(),
+        Err(trouble) => return account::refuse(&config, &files, &outcome_of(trouble)),
     };
     let invocation = Invocation {
         argv: config.argv.clone(),
         kill_signal: config.kill_signal,
+        pledge,
     };
     let began = begin();
-    let manage = |manager: Manager| manage(&config, report.as_ref(), began, manager);
-    let manager_died = |death: ManagerDeath| manager_died(&config, report.as_ref(), began, &death);
+    let manage = |manager: Manager| {
+        let service = |events| Service::new(&connection, life, config.wanted.clone(), events);
+        manage(&config, &files, began, manager, service);
+    };
+    let manager_died = |death: ManagerDeath| manager_died(&config, &files, began, &death);
     match crate::process::supervise(invocation, manage, manager_died) {
         Ok(ending) => ending,
         Err(error) => {
@@ -45,18 +52,13 @@ pub fn run(config: RunConfig) -> Ending {
                 "the processes around the command cannot be made: {}",
                 system_error(&error)
             );
-            refuse(&config, &Outcome::Unavailable(why))
+            account::refuse(&config, &files, &Outcome::Unavailable(why))
         }
     }
 }
 
 /// The front's account of a run whose manager died; the tree is dead, the lock is left to its TTL.
-fn manager_died(
-    config: &RunConfig,
-    report: Option<&ReportFile>,
-    began: Began,
-    death: &ManagerDeath,
-) -> Ending {
+fn manager_died(config: &RunConfig, files: &Files, began: Began, death: &ManagerDeath) -> Ending {
     let outcome = match (death.started, death.overdue) {
         (false, _) => Outcome::HelperKilled("manager"),
         (true, false) => Outcome::Lost(Loss::ManagerDied),
@@ -64,17 +66,14 @@ fn manager_died(
     };
     if !death.survivors.is_empty() {
         let name = config.wanted.name.clone();
-        let text = format!(
-            "{name}: cannot be killed and run on although the lock is lost: {}; end them by hand",
-            sentence::leftovers(&death.survivors)
-        );
-        Screen::new(name, config.talk).note(Level::Error, "survivors", &text);
+        let survivors = sentence::leftovers(&death.survivors);
+        Screen::new(name, config.talk).note(&Note::LostToSurvivors(survivors));
     }
     let history = match death.started {
         true => remembered(config, death),
         false => History::default(),
     };
-    conclude(config, report, began, &history, death.started, &outcome)
+    account::conclude(config, files, began, &history, death.started, &outcome)
 }
 
 /// What is known of a run whose manager died after it had started the command.
@@ -107,48 +106,14 @@ fn begin() -> Began {
     }
 }
 
-fn checked_report(path: &Path) -> Result<ReportFile, Outcome> {
-    ReportFile::check(path).map_err(|error| {
-        Outcome::Usage(format!(
-            "the report {} cannot be written: {}",
-            path.display(),
-            system_error(&error)
-        ))
-    })
-}
-
-/// An ending for what was typed or configured: it is said and reported like any other, so that no older
-/// report is taken for this run's.
-pub fn refuse_typed(args: &RunArgs, outcome: &Outcome) -> Ending {
-    let lock = args
-        .words
-        .first()
-        .map(|name| name.to_string_lossy().into_owned());
-    let lock = lock.unwrap_or_default();
-    let message = match outcome {
-        Outcome::Usage(why) | Outcome::Configuration(why) => why.clone(),
-        other => other.name().to_owned(),
-    };
-    ui::complain_as(args.log_format, outcome.name(), &lock, &message);
-    let file = args.report.as_deref().map(ReportFile::check);
-    if let Some(Ok(file)) = file {
-        let report = Report::not_run(lock, outcome, clock::wall(), message);
-        if let Err(error) = file.write(&report) {
-            let why = system_error(&error);
-            ui::complain(&format!("the report could not be written: {why}"));
-        }
-    }
-    outcome.ending()
-}
-
-/// An ending before anything began.
-fn refuse(config: &RunConfig, outcome: &Outcome) -> Ending {
-    Screen::new(config.wanted.name.clone(), config.talk).say_outcome(outcome);
-    outcome.ending()
-}
-
 /// The manager process's whole life.
-fn manage(config: &RunConfig, report: Option<&ReportFile>, began: Began, manager: Manager) {
+fn manage(
+    config: &RunConfig,
+    files: &Files,
+    began: Began,
+    manager: Manager,
+    service: impl FnOnce(mpsc::UnboundedSender<Event>) -> Service,
+) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .enable_time()
@@ -157,13 +122,12 @@ fn manage(config: &RunConfig, report: Option<&ReportFile>, began: Began, manager
     let tasks = tokio::task::LocalSet::new();
     tasks.block_on(&runtime, async {
         let (events_in, events) = mpsc::unbounded_channel();
-        let connection = Connection::from(&config.connection);
         let looping = Loop {
             config,
-            report,
+            files,
             began,
             manager,
-            service: Etcd::new(&connection, config.wanted.clone(), events_in),
+            service: service(events_in),
             screen: Screen::new(config.wanted.name.clone(), config.talk),
         };
         looping.until_finished(events).await;
@@ -173,10 +137,10 @@ fn manage(config: &RunConfig, report: Option<&ReportFile>, began: Began, manager
 /// Everything that the event loop touches.
 struct Loop<'run> {
     config: &'run RunConfig,
-    report: Option<&'run ReportFile>,
+    files: &'run Files,
     began: Began,
     manager: Manager,
-    service: Etcd,
+    service: Service,
     screen: Screen,
 }
 
@@ -219,6 +183,7 @@ impl Loop<'_> {
             Action::Enqueue { give_up_at } => self.service.enqueue(give_up_at),
             Action::Renew { give_up_at } => self.service.renew(give_up_at),
             Action::Announce => self.service.announce(),
+            Action::AnswerBreak { within } => self.service.answer_break(within),
             Action::Release { give_up_at } => self.service.release(give_up_at),
             Action::Keep { give_up_at, until } => {
                 let history = supervisor.history();
@@ -243,8 +208,8 @@ impl Loop<'_> {
                     cluster: place.cluster.0,
                     started_at: clock::now(),
                 });
-                self.manager
-                    .start(&environment(self.config, place, read_revision));
+                let environment = environment(self.config, place, read_revision);
+                self.manager.start(&environment, supervisor.start_by());
             }
             Action::Publish { kill_at } => self.manager.publish(kill_at),
             Action::Stop => self.manager.stop(),
@@ -262,13 +227,13 @@ impl Loop<'_> {
         for shown in &connection.shown {
             let (key, source) = (shown.setting.key, &shown.source);
             let text = format!("{key}: {} ({source})", shown.text());
-            self.screen.note(Level::Debug, "setting", &text);
+            self.screen.note(&Note::Setting(text));
         }
         for remark in connection.remarks() {
-            self.screen.note(Level::Debug, "remark", &remark);
+            self.screen.note(&Note::Remark(remark));
         }
         for ability in abilities::abilities() {
-            self.screen.note(Level::Debug, "ability", &ability);
+            self.screen.note(&Note::Ability(ability.text));
         }
     }
 
@@ -277,75 +242,18 @@ impl Loop<'_> {
         if leftovers.is_empty() {
             return;
         }
-        let name = &self.config.wanted.name;
         let names = sentence::leftovers(&leftovers);
-        let (event, text) = if killed {
-            let text =
-                format!("{name}: cannot be killed, so the lock is kept: {names}; end them by hand");
-            ("survivors", text)
-        } else {
-            (
-                "leftovers",
-                format!("{name}: the command has ended, but these it started run on: {names}"),
-            )
-        };
-        self.screen.note(Level::Warning, event, &text);
+        self.screen.note(&match killed {
+            true => Note::KeptForSurvivors(names),
+            false => Note::Leftovers(names),
+        });
     }
 
     async fn finish(mut self, history: &History, outcome: &Outcome) {
         self.screen.hide_waiting();
         let ran = history.started_at.is_some() || history.command.is_some();
-        let ending = conclude(self.config, self.report, self.began, history, ran, outcome);
+        let ending = account::conclude(self.config, self.files, self.began, history, ran, outcome);
         self.manager.finish(ending);
         self.service.farewell(clock::now() + FAREWELL).await;
     }
-}
-
-/// Says how the run ended and writes the report.
-fn conclude(
-    config: &RunConfig,
-    report: Option<&ReportFile>,
-    began: Began,
-    history: &History,
-    ran: bool,
-    outcome: &Outcome,
-) -> Ending {
-    let name = &config.wanted.name;
-    let mut screen = Screen::new(name.clone(), config.talk);
-    screen.say_outcome(outcome);
-    if let Some(file) = report {
-        let now = clock::now();
-        let place = history.place.as_ref();
-        let admitted_at = history.admitted_at;
-        let report = Report {
-            version: Report::VERSION,
-            lock: name.to_string(),
-            locks: config.wanted.names().map(LockName::to_string).collect(),
-            outcome: outcome.name(),
-            status: outcome.exit_status(),
-            ran,
-            command: history.command,
-            loss: Report::loss_of(outcome),
-            token: place.map(|place| place.token.get()),
-            lease: place.map(|place| place.lease.to_string()),
-            cluster: place.map(|place| place.cluster.to_string()),
-            queued_at: began.wall.to_string(),
-            started_at: history.started_at.map(|at| began.wall_at(at)),
-            ended_at: began.wall_at(now),
-            waited_ms: admitted_at.unwrap_or(now).since(began.at).as_millis() as u64,
-            held_ms: admitted_at.map(|at| {
-                let until = history.empty_at.unwrap_or(now);
-                until.since(at).as_millis() as u64
-            }),
-            message: outcome.sentence(name),
-        };
-        if let Err(error) = file.write(&report) {
-            let text = format!(
-                "{name}: the report could not be written: {}",
-                system_error(&error)
-            );
-            screen.note(Level::Error, "report-not-written", &text);
-        }
-    }
-    outcome.ending()
 }

@@ -90,7 +90,7 @@ fn arg(setting: &'static Setting) -> Option<Arg> {
     if let Some(short) = setting.short {
         arg = arg.short(short);
     }
-    if setting.kind == Kind::Flag {
+    if matches!(setting.kind, Kind::Flag | Kind::Folder) {
         // `--record`; and `--record=false` against a file that says otherwise.
         arg = arg
             .num_args(0..=1)
@@ -162,6 +162,7 @@ fn policies<P: ValueEnum>() -> ValueParser {
 const fn hint(kind: Kind) -> ValueHint {
     match kind {
         Kind::Path => ValueHint::FilePath,
+        Kind::Folder => ValueHint::DirPath,
         Kind::ServerName | Kind::Endpoints => ValueHint::Hostname,
         Kind::Prefix
         | Kind::Duration

@@ -11,7 +11,7 @@ use crate::clock;
 use crate::config::{self, Inherited};
 use crate::inherited::resolved_silently;
 use crate::outcome::Ending;
-use crate::service::etcd;
+use crate::service::{self, Connection};
 use crate::ui;
 
 /// How long somebody who pressed TAB may be kept waiting.
@@ -55,13 +55,13 @@ fn names_in_use(args: &ConnectionArgs, inherited: &Inherited) -> Option<String> 
     let give_up_at = clock::now() + PATIENCE;
     let resolve = |inherited: &Inherited| config::connection(args, inherited);
     let settings = resolved_silently(inherited, resolve).ok()?;
-    let connection = etcd::Connection::from(&settings);
+    let connection = Connection::from(&settings);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .enable_time()
         .build()
         .ok()?;
-    let asking = etcd::names(&connection, &settings.prefix, give_up_at);
+    let asking = service::names(&connection, &settings.prefix, give_up_at);
     let names = tokio::task::LocalSet::new().block_on(&runtime, asking);
     Some(names.ok()?.iter().map(|name| format!("{name}\n")).collect())
 }

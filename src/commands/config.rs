@@ -55,7 +55,7 @@ fn people(shown: &[Shown]) -> String {
             ]
         })
         .collect();
-    table::render(["SETTING", "VALUE", "FROM"], &rows)
+    table::render(ui::look(), ["SETTING", "VALUE", "FROM"], &rows)
 }
 
 fn json(shown: &[Shown], files: &[PathBuf]) -> Json {

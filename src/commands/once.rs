@@ -6,8 +6,7 @@ use crate::cli::{OnceCommand, OnceForgetArgs, OnceListArgs};
 use crate::commands::{ask, failed};
 use crate::config::Inherited;
 use crate::outcome::Ending;
-use crate::service::Remembered;
-use crate::service::etcd;
+use crate::service::{self, Connection, Remembered};
 use crate::ui::{self, table};
 
 /// The version of the JSON object.
@@ -22,8 +21,8 @@ pub fn once(command: &OnceCommand, inherited: &Inherited) -> Ending {
 }
 
 fn list(args: &OnceListArgs, inherited: &Inherited) -> Ending {
-    let asking = async |connection: &etcd::Connection, prefix: &_, give_up_at| {
-        etcd::remembered(connection, prefix, &args.name, give_up_at).await
+    let asking = async |connection: &Connection, prefix: &_, give_up_at| {
+        service::remembered(connection, prefix, &args.name, give_up_at).await
     };
     match ask(&args.connection, inherited, asking) {
         Err(outcome) => failed(&args.name, &outcome),
@@ -49,7 +48,7 @@ fn people(remembered: &[Remembered]) -> String {
             None => [id.to_string(), unknown(), unknown(), unknown()],
         })
         .collect();
-    table::render(["ID", "DONE", "BY", "TOKEN"], &rows)
+    table::render(ui::look(), ["ID", "DONE", "BY", "TOKEN"], &rows)
 }
 
 fn to_json(args: &OnceListArgs, remembered: &[Remembered]) -> serde_json::Value {
@@ -72,8 +71,8 @@ fn to_json(args: &OnceListArgs, remembered: &[Remembered]) -> serde_json::Value 
 }
 
 fn forget(args: &OnceForgetArgs, inherited: &Inherited) -> Ending {
-    let asking = async |connection: &etcd::Connection, prefix: &_, give_up_at| {
-        etcd::forget(connection, prefix, &args.name, &args.id, give_up_at).await
+    let asking = async |connection: &Connection, prefix: &_, give_up_at| {
+        service::forget(connection, prefix, &args.name, &args.id, give_up_at).await
     };
     match ask(&args.connection, inherited, asking) {
         Err(outcome) => failed(&args.name, &outcome),

@@ -108,8 +108,7 @@ impl ConfigFile {
     /// Every mistake in it, each with its line. No message contains a value that may be a secret.
     pub fn parse(path: &Path, content: &Content) -> Result<Self, Vec<String>> {
         let at_file = |why: &str| vec![format!("{}: {why}", path.display())];
-        let text = std::str::from_utf8(content.bytes.reveal())
-            .map_err(|_| at_file("it is no text (not UTF-8)"))?;
+        let text = content.text().map_err(at_file)?;
         let mut reader = Reader {
             path,
             text,
@@ -306,7 +305,9 @@ fn text_of(kind: Kind, value: &DeValue<'_>) -> Option<String> {
         DeValue::String(text) if kind != Kind::Status && kind != Kind::Flag => {
             Some(text.to_string())
         }
-        DeValue::Boolean(flag) if kind == Kind::Flag => Some(flag.to_string()),
+        DeValue::Boolean(flag) if matches!(kind, Kind::Flag | Kind::Folder) => {
+            Some(flag.to_string())
+        }
         DeValue::Integer(number) if kind.may_be_integer() => {
             let number = i64::from_str_radix(number.as_str(), number.radix()).ok()?;
             Some(number.to_string())

@@ -19,6 +19,8 @@ pub struct Inherited {
     pub host: String,
     /// The login name, or the uid.
     pub user: String,
+    /// The effective uid.
+    pub uid: u32,
     /// The pid that shell, cron or systemd know.
     pub pid: i32,
     /// Now, for people: RFC 3339.
@@ -152,6 +154,19 @@ impl FileState {
 }
 
 impl Content {
+    /// The text in it, without the byte order mark that some editors put before it.
+    ///
+    /// # Errors
+    /// Why it is none, to follow the file's name.
+    pub fn text(&self) -> Result<&str, &'static str> {
+        let bytes = self.bytes.reveal();
+        let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+        if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
+            return Err("it is UTF-16; save it as UTF-8");
+        }
+        std::str::from_utf8(bytes).map_err(|_| "it is no text (not UTF-8)")
+    }
+
     /// Whether people other than its owner can read it. As for libpq's keys, root's file may be shared with
     /// one group (0640): that is how services are given a secret that they cannot change.
     ///

@@ -19,6 +19,8 @@ pub enum Kind {
     Duration,
     /// A file.
     Path,
+    /// A folder for locks, or whether the usual one is meant.
+    Folder,
     /// Any text.
     Text,
     /// The name in a certificate.
@@ -56,7 +58,7 @@ impl Kind {
                 .map(drop)
                 .map_err(|error| error.to_string()),
             Self::Duration => duration::parse(text).map(drop),
-            Self::Path | Self::Password => not_empty(text),
+            Self::Path | Self::Folder | Self::Password => not_empty(text),
             Self::Text => Ok(()),
             Self::ServerName => server_name(text),
             Self::User => User::parse(text).map(drop),
@@ -101,6 +103,7 @@ impl Kind {
             | Self::OnLoss
             | Self::Queue => "a string",
             Self::Flag => "true or false",
+            Self::Folder => "true, false or a string",
         }
     }
 }

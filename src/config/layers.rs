@@ -139,10 +139,8 @@ impl<'from> Layers<'from> {
         inherited: &'from Inherited,
     ) -> Result<Self, Unresolved> {
         let mut layers = Self {
-            typed: typed.to_vec(),
             lock,
-            inherited,
-            files: Vec::new(),
+            ..Self::typed_only(typed, inherited)
         };
         layers.check_variables()?;
         for place in places(&layers) {
@@ -151,6 +149,16 @@ impl<'from> Layers<'from> {
             }
         }
         Ok(layers)
+    }
+
+    /// Those that need no file, where one has a mistake in it.
+    pub fn typed_only(typed: &[&'from Typed], inherited: &'from Inherited) -> Self {
+        Self {
+            typed: typed.to_vec(),
+            lock: None,
+            inherited,
+            files: Vec::new(),
+        }
     }
 
     fn check_variables(&self) -> Result<(), Outcome> {
@@ -334,23 +342,18 @@ fn places(layers: &Layers<'_>) -> Vec<Place> {
 }
 
 /// The user's folder.
-fn home(inherited: &Inherited) -> Option<PathBuf> {
+pub fn home(inherited: &Inherited) -> Option<PathBuf> {
     folder_of(inherited, "HOME").or_else(|| inherited.home.clone())
 }
 
 /// The folder that a variable names. A relative one is invalid and to be ignored, says the XDG base directory
 /// specification.
-fn folder_of(inherited: &Inherited, variable: &str) -> Option<PathBuf> {
+pub fn folder_of(inherited: &Inherited, variable: &str) -> Option<PathBuf> {
     let path = PathBuf::from(inherited.variable(variable)?);
     path.is_absolute().then_some(path)
 }
 
 /// Where to look for files, for `config check`.
 pub fn config_places(typed: &Typed, inherited: &Inherited) -> Vec<Place> {
-    places(&Layers {
-        typed: vec![typed],
-        lock: None,
-        inherited,
-        files: Vec::new(),
-    })
+    places(&Layers::typed_only(&[typed], inherited))
 }

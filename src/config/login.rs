@@ -158,9 +158,7 @@ fn from_file(layers: &Layers<'_>, found: Found<'_>) -> Result<Resolved<Secret>, 
 
 fn first_line(content: &Content, path: &Path) -> Result<Secret, String> {
     content.check_secrecy(path)?;
-    let text = std::str::from_utf8(content.bytes.reveal());
-    let text = text.map_err(|_| "it is no text (not UTF-8)")?;
-    match text.lines().next() {
+    match content.text()?.lines().next() {
         None | Some("") => Err("its first line is empty".to_owned()),
         Some(line) => Ok(Secret::new(line)),
     }
@@ -177,6 +175,10 @@ fn typed(layers: &Layers<'_>, user: &Resolved<String>) -> Result<Resolved<Secret
         }
         Some(Ok(typed)) if typed.reveal().is_empty() => {
             Err(refused(format!("no password was typed for {name}")).into())
+        }
+        // etcd takes no other, and half of one must not be refused as a wrong one.
+        Some(Ok(typed)) if std::str::from_utf8(typed.reveal()).is_err() => {
+            Err(refused(format!("what was typed for {name} is no text (not UTF-8)")).into())
         }
         Some(Ok(typed)) => Ok(Resolved {
             value: typed.clone(),

@@ -6,7 +6,7 @@
 //!  inherited      what comes from outside, and what is still needed
 //!   └ file        one config.toml
 //!      └ layers   who says what, in the order in which they are believed
-//!         ├ connection   endpoints, prefix; with tls and login
+//!         ├ connection   endpoints, prefix; with tls and login, or a folder
 //!         ├ run_settings what files may say about a run, also per lock
 //!         └ shown        everything, for people
 //! ```
@@ -15,6 +15,7 @@ pub mod connection;
 pub mod duration;
 pub mod endpoint;
 pub mod file;
+pub mod folder;
 pub mod inherited;
 pub mod kind;
 pub mod layers;
@@ -40,7 +41,7 @@ use crate::service::Wanted;
 use crate::supervisor::Plan;
 pub use connection::{Connection, connection};
 pub use inherited::{Inherited, Unresolved};
-use layers::Layers;
+use layers::{Layers, Resolved};
 use run_settings::{RunSettings, check_hold_min};
 
 /// How to talk to the user.
@@ -84,6 +85,8 @@ pub struct RunConfig {
     pub plan: Plan,
     /// Where the outcome is written.
     pub report: Option<PathBuf>,
+    /// Where the metrics are written, and who said so: a file, or a folder with one for each lock.
+    pub metrics_file: Option<Resolved<PathBuf>>,
     /// How to talk to the user.
     pub talk: Talk,
 }
@@ -161,9 +164,27 @@ impl RunConfig {
             once_keep: settings.once_keep,
             plan,
             report: args.report.clone(),
+            metrics_file: settings.metrics_file,
             talk,
         })
     }
+}
+
+/// Where the metrics of a run are written that is refused: whatever else is wrong.
+///
+/// # Errors
+/// What is still needed from outside.
+pub fn metrics_file(args: &RunArgs, inherited: &Inherited) -> Result<Option<PathBuf>, Unresolved> {
+    let typed = [&args.settings.typed, &args.connection.typed];
+    let name = args
+        .words
+        .first()
+        .and_then(|name| name.to_str()?.parse().ok());
+    let files = match Layers::gather(&typed, name.as_ref(), inherited) {
+        Err(Unresolved::Refused(_)) => Layers::typed_only(&typed, inherited),
+        gathered => gathered?,
+    };
+    Ok(run_settings::metrics_file(&files).map(|found| found.value))
 }
 
 /// What has to fit together, or to be short.
@@ -224,4 +245,4 @@ fn enclosing(inherited: &Inherited) -> Vec<String> {
 }
 
 #[cfg(test)]
-mod tests;
+pub mod tests;

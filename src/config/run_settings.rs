@@ -1,13 +1,14 @@
 //! The settings of a run that files may have, also per lock. Pure.
 
 use std::num::NonZeroU32;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::cli;
 use crate::config::layers::{Layers, Resolved, Source};
 use crate::config::setting::{
-    CONFLICT_EXIT_CODE, HOLD_MIN, KILL_AFTER, KILL_SIGNAL, LOCK_DELAY, MAX_RUNTIME, ON_LEFTOVER,
-    ON_LOSS, ONCE_KEEP, QUEUE, REASON, RECORD, SLOTS, TTL, WAIT,
+    CONFLICT_EXIT_CODE, HOLD_MIN, KILL_AFTER, KILL_SIGNAL, LOCK_DELAY, MAX_RUNTIME, METRICS_FILE,
+    ON_LEFTOVER, ON_LOSS, ONCE_KEEP, QUEUE, REASON, RECORD, SLOTS, TTL, WAIT,
 };
 use crate::config::{duration, kind, signal};
 use crate::lock::entry::{LOCK_DELAY_MAX, QueuePolicy};
@@ -51,6 +52,8 @@ pub struct RunSettings {
     pub record: bool,
     /// `--reason`.
     pub reason: String,
+    /// `--metrics-file`, and who said it.
+    pub metrics_file: Option<Resolved<PathBuf>>,
 }
 
 impl RunSettings {
@@ -92,8 +95,18 @@ impl RunSettings {
                 .get(&REASON, text)?
                 .map(|resolved| resolved.value)
                 .unwrap_or_default(),
+            metrics_file: metrics_file(layers),
         })
     }
+}
+
+/// Where the metrics are written.
+pub fn metrics_file(layers: &Layers<'_>) -> Option<Resolved<PathBuf>> {
+    let found = layers.find(&METRICS_FILE)?;
+    Some(Resolved {
+        value: found.path(layers.inherited()),
+        source: found.source,
+    })
 }
 
 /// TTL and grace, if they fit together.

@@ -223,6 +223,15 @@ settings! {
         kind: Kind::Flag,
         ..RUN
     };
+    /// `--metrics-file`
+    METRICS_FILE = Setting {
+        key: "metrics_file",
+        option: Some("metrics-file"),
+        value_name: "FILE",
+        meaning: "Write metrics to FILE for node_exporter's textfile collector, or into a folder, one file for each lock",
+        kind: Kind::Path,
+        ..RUN
+    };
     /// `--reason`
     REASON = Setting {
         key: "reason",
@@ -242,6 +251,17 @@ settings! {
         meaning: "The etcd members; https:// before one, or a certificate file, means TLS",
         fallback: Fallback::Value("127.0.0.1:2379"),
         kind: Kind::Endpoints,
+        ..CONNECTION
+    };
+    /// `--local`
+    LOCAL = Setting {
+        key: "local",
+        option: Some("local"),
+        value_name: "DIR",
+        variable: Some("LEASEHOLD_LOCAL"),
+        meaning: "Keep the lock in a folder of this machine, without etcd; without =DIR in /var/lib/leasehold for root, in ~/.local/state/leasehold for others",
+        fallback: Fallback::Described("in etcd"),
+        kind: Kind::Folder,
         ..CONNECTION
     };
     /// `--prefix`

@@ -1,5 +1,6 @@
 //! Every setting as people may see it, for `config show` and `-v`. Pure.
 
+use crate::config::folder;
 use crate::config::kind::Kind;
 use crate::config::layers::{Layers, Source};
 use crate::config::login::{self, PasswordPlace, User};
@@ -55,6 +56,7 @@ pub fn shown(layers: &Layers<'_>) -> Result<Vec<Shown>, Outcome> {
                 let text = match kind {
                     Kind::User => User::parse(found.text).map(|user| user.name),
                     Kind::Path => Ok(found.path(layers.inherited()).display().to_string()),
+                    Kind::Folder => folder::shown(&found, layers.inherited()),
                     _ => Ok(found.text.to_owned()),
                 };
                 (Value::Text(text.unwrap_or_default()), found.source)

@@ -116,16 +116,18 @@ fn pem_file(
 
 fn checked(content: &Content, path: &Path, purpose: Purpose) -> Result<Secret, String> {
     // What is no PEM at all is no secret either, and its sentence says more.
-    check_pem(content.bytes.reveal(), purpose)?;
+    let text = content
+        .text()
+        .map_err(|why| format!("it is not PEM: {why}"))?;
+    check_pem(text, purpose)?;
     if purpose == Purpose::PrivateKey {
         content.check_secrecy(path)?;
     }
-    Ok(content.bytes.clone())
+    Ok(Secret::new(text))
 }
 
 /// Whether this is PEM (RFC 7468) with what is looked for in it, whole and without a passphrase.
-fn check_pem(bytes: &[u8], purpose: Purpose) -> Result<(), String> {
-    let text = std::str::from_utf8(bytes).map_err(|_| "it is not PEM (no text)")?;
+fn check_pem(text: &str, purpose: Purpose) -> Result<(), String> {
     let mut labels = Vec::new();
     let mut open: Option<(&str, usize)> = None;
     for line in text.lines().map(str::trim) {
@@ -217,7 +219,7 @@ mod tests {
             (&pem("RSA PRIVATE KEY"), Purpose::PrivateKey),
             (&ec_key, Purpose::PrivateKey),
         ] {
-            assert_eq!(check_pem(text.as_bytes(), purpose), Ok(()), "{text}");
+            assert_eq!(check_pem(text, purpose), Ok(()), "{text}");
         }
     }
 
@@ -252,12 +254,8 @@ mod tests {
             (old_encrypted, Purpose::PrivateKey, "passphrase"),
         ];
         for (text, purpose, reason) in cases {
-            let why = check_pem(text.as_bytes(), purpose).expect_err(text);
+            let why = check_pem(text, purpose).expect_err(text);
             assert!(why.contains(reason), "{text}: {why}");
         }
-        assert!(
-            check_pem(&[0xff, 0x30, 0x82], Purpose::Certificates).is_err(),
-            "DER"
-        );
     }
 }

@@ -1,9 +1,11 @@
 //! What the command gets, and that a leasehold inside understands it.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use super::*;
 use crate::cli::{Cli, Command};
+use crate::config::connection::Place;
 use crate::config::inherited::{Access, Content, FileState, Inherited, Need, Unresolved};
 use crate::config::secret::Secret;
 use crate::config::setting::{self, Scope};
@@ -53,7 +55,7 @@ fn read(text: &str) -> FileState {
 }
 
 fn exported_by(config: &RunConfig) -> Vec<(OsString, OsString)> {
-    let place = Place {
+    let place = crate::supervisor::Place {
         token: Token::new(7).expect("a token"),
         key: "/x/job/1f".to_owned(),
         lease: LeaseId::new(31).expect("a lease"),
@@ -106,7 +108,10 @@ fn an_exported_name_that_is_a_setting_means_the_same_inside_and_no_other_name_is
     let outside = resolve(&EVERYTHING, &[]);
     let exported = exported_by(&outside);
     let inside = resolve(&["job", "cmd"], &exported);
-    assert_eq!(inside.connection.endpoints, outside.connection.endpoints);
+    assert_eq!(
+        inside.connection.cluster().endpoints,
+        outside.connection.cluster().endpoints
+    );
     for variable in EXPORTED {
         let mut settings = setting::ALL.iter();
         let Some(setting) = settings.find(|setting| setting.variable == Some(variable.name)) else {
@@ -122,6 +127,8 @@ fn an_exported_name_that_is_a_setting_means_the_same_inside_and_no_other_name_is
             // Completed on the way: with scheme and port, with the slash at the end.
             "endpoints" => Some("https://a:1,http://b:2".to_owned()),
             "prefix" => Some("/x/".to_owned()),
+            // Empty, so that nothing inherited counts.
+            "local" => Some("in etcd".to_owned()),
             _ => value(&outside),
         };
         assert_eq!(value(&inside), meant, "{}", variable.name);
@@ -129,6 +136,20 @@ fn an_exported_name_that_is_a_setting_means_the_same_inside_and_no_other_name_is
     assert_eq!(inside.connection.prefix, outside.connection.prefix);
     assert_eq!(inside.wanted.ttl, outside.wanted.ttl);
     assert_eq!(inside.wanted.name, outside.wanted.name);
+}
+
+#[test]
+fn a_leasehold_inside_a_local_lock_uses_the_same_folder() {
+    let outside = resolve(&["--local=/locks", "job", "cmd"], &[]);
+    let inherited = ("LEASEHOLD_ENDPOINTS".into(), "a:1".into());
+    let mut variables = vec![inherited];
+    variables.retain(|(name, _)| exported_by(&outside).iter().all(|(other, _)| other != name));
+    variables.extend(exported_by(&outside));
+    let inside = resolve(&["job", "cmd"], &variables);
+    match inside.connection.place {
+        Place::Folder(folder) => assert_eq!(folder, Path::new("/locks")),
+        Place::Cluster(cluster) => panic!("{cluster:?}"),
+    }
 }
 
 #[test]

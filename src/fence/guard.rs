@@ -142,10 +142,7 @@ impl Guard {
             (Event::FrontGone, Phase::Done) => None,
             (Event::FrontGone, _) => self.kill(now, Outcome::FrontKilled),
             // Another fault would find the tree badly guarded, so it ends now.
-            (Event::WitnessGone, Phase::Preparing) => {
-                let why = "the witness process died before the command ran".to_owned();
-                self.finish(Outcome::Defect(why))
-            }
+            (Event::WitnessGone, Phase::Preparing) => self.finish(Outcome::HelperKilled("witness")),
             (Event::WitnessGone, Phase::Done | Phase::Killing { .. }) => None,
             (Event::WitnessGone, _) => self.kill(now, Outcome::Lost(Loss::WitnessDied)),
             // The process layer passes signals on, and no service is involved.
@@ -292,7 +289,7 @@ mod tests {
             (Happening::Process(Event::FrontGone), Outcome::FrontKilled),
             (
                 Happening::Process(Event::WitnessGone),
-                Outcome::Defect("the witness process died before the command ran".to_owned()),
+                Outcome::HelperKilled("witness"),
             ),
         ];
         for (happening, outcome) in cases {

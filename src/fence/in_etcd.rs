@@ -15,8 +15,8 @@ use crate::lock::key::Prefix;
 use crate::lock::sequencer::Sequencer;
 use crate::lock::token::joined;
 use crate::outcome::{Ending, Outcome};
-use crate::service::etcd::Connection;
 use crate::service::etcd::fence::{self, Claim, Fenced, Write};
+use crate::service::{self, Connection};
 use crate::supervisor::{Trouble, TroubleKind};
 use crate::ui;
 
@@ -24,7 +24,7 @@ use crate::ui;
 pub fn check(args: &CheckArgs, inherited: &Inherited) -> Ending {
     let checked =
         Fence::resolve(args.sequencer.as_deref(), &args.connection, inherited).map(|fence| {
-            let checking = fence::check(&fence.connection, &fence.claim, fence.give_up_at());
+            let checking = service::check(&fence.connection, &fence.claim, fence.give_up_at());
             fence.outcome(block_on(checking), None, "checked")
         });
     end(checked, args.quiet)
@@ -35,7 +35,7 @@ pub fn put(args: &PutArgs, inherited: &Inherited) -> Ending {
     let done = Fence::of(&args.claim, &args.connection, inherited).and_then(|fence| {
         let key = fence.key(&args.target)?;
         let value = value(args, key, &fence.claim)?;
-        Ok(fence.write(key, Write::Put(&value)))
+        fence.write("fence put", key, Write::Put(&value))
     });
     end(done, args.claim.quiet)
 }
@@ -44,7 +44,7 @@ pub fn put(args: &PutArgs, inherited: &Inherited) -> Ending {
 pub fn delete(args: &DeleteArgs, inherited: &Inherited) -> Ending {
     let done = Fence::of(&args.claim, &args.connection, inherited).and_then(|fence| {
         let key = fence.key(&args.target)?;
-        Ok(fence.write(key, Write::Delete))
+        fence.write("fence delete", key, Write::Delete)
     });
     end(done, args.claim.quiet)
 }
@@ -133,14 +133,15 @@ impl Fence {
         Ok(key.as_bytes())
     }
 
-    fn write(&self, key: &[u8], write: Write<'_>) -> Option<Outcome> {
+    fn write(&self, what: &str, key: &[u8], write: Write<'_>) -> Result<Option<Outcome>, Outcome> {
         let give_up_at = self.give_up_at();
-        let writing = fence::write(&self.connection, &self.claim, key, write, give_up_at);
+        let connection = self.connection.cluster(what)?;
+        let writing = fence::write(connection, &self.claim, key, write, give_up_at);
         let done = match write {
             Write::Put(_) => "written",
             Write::Delete => "deleted",
         };
-        self.outcome(block_on(writing), Some(key), done)
+        Ok(self.outcome(block_on(writing), Some(key), done))
     }
 
     /// `done`: what was to be done to the key, as a participle.

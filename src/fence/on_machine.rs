@@ -49,7 +49,7 @@ pub fn run(args: FencedRunArgs, inherited: &Inherited) -> Ending {
     match admitted {
         Ok((right, job)) => job.guarded(&right),
         Err(outcome) => {
-            if !(quiet && outcome.is_quiet()) {
+            if !(quiet && outcome.is_skip()) {
                 say(&state, &outcome);
             }
             outcome.ending()
@@ -180,6 +180,7 @@ impl Job {
         let invocation = Invocation {
             argv: self.argv.clone(),
             kill_signal: libc::SIGTERM,
+            pledge: None,
         };
         // This process becomes the front.
         let front = std::process::id() as i32;
@@ -230,7 +231,7 @@ impl Job {
             };
             match guard.handle(clock::now(), happening) {
                 None => {}
-                Some(Deed::Start) => manager.start(&self.environment),
+                Some(Deed::Start) => manager.start(&self.environment, None),
                 Some(Deed::Stop) => manager.stop(),
                 Some(Deed::Kill) => manager.kill(),
                 Some(Deed::Name { killed }) => self.name_leftovers(&manager, killed),
@@ -252,7 +253,9 @@ impl Job {
         }
         let (file, names) = (self.file.shown(), sentence::leftovers(&leftovers));
         ui::complain(&if killed {
-            format!("{file}: cannot be killed, so nobody else may run: {names}; end them by hand")
+            format!(
+                "{file}: these cannot be killed, so nobody else may run: {names}; end them by hand"
+            )
         } else {
             format!("{file}: the command has ended, but these it started run on: {names}")
         });
@@ -264,13 +267,15 @@ impl Job {
         let outcome = if death.started {
             Outcome::Lost(Loss::ManagerDied)
         } else {
-            Outcome::Defect("the manager process died before the command ran".to_owned())
+            Outcome::HelperKilled("manager")
         };
         if death.survivors.is_empty() {
             right.release();
         } else {
             let names = sentence::leftovers(&death.survivors);
-            ui::complain(&format!("{file}: cannot be killed and run on: {names}"));
+            ui::complain(&format!(
+                "{file}: these cannot be killed and run on: {names}; end them by hand"
+            ));
         }
         say(&file, &outcome);
         outcome.ending()

@@ -3,7 +3,11 @@
 
 mod completions;
 mod configuration;
+mod events;
+mod literals;
 mod man;
+mod samples;
+mod sentences;
 
 use std::path::Path;
 

@@ -101,12 +101,22 @@ impl Entry {
         self.held.as_deref().unwrap_or(&self.queued)
     }
 
-    /// Who it is, in a few words: `deploy@build7 ("release 4.2")`.
+    /// Who it is: `deploy@build7`.
+    pub fn login(&self) -> String {
+        format!("{}@{}", self.user, self.host)
+    }
+
+    /// Whose an entry is, where it may not be leasehold's.
+    pub fn owner(entry: Option<&Self>) -> String {
+        entry.map_or_else(|| "not leasehold's".to_owned(), Self::login)
+    }
+
+    /// Who it is, and why, in a few words: `deploy@build7 ("release 4.2")`.
     pub fn who(&self) -> String {
-        let (user, host) = (&self.user, &self.host);
+        let login = self.login();
         match self.reason.as_str() {
-            "" => format!("{user}@{host}"),
-            reason => format!("{user}@{host} (\"{reason}\")"),
+            "" => login,
+            reason => format!("{login} (\"{reason}\")"),
         }
     }
 
@@ -191,12 +201,10 @@ impl Terms {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn entry() -> Entry {
-        Entry {
+impl Entry {
+    /// An entry like any other, for whoever needs one.
+    pub fn sample() -> Self {
+        Self {
             v: 1,
             limit: Limit::EXCLUSIVE,
             host: "build7".to_owned(),
@@ -211,6 +219,16 @@ mod tests {
             locks: Vec::new(),
             lock_delay_ms: 2000,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn entry() -> Entry {
+        Entry::sample()
     }
 
     #[test]

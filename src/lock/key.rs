@@ -11,6 +11,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::lock::chronicle::Place;
 use crate::lock::name::{LockName, is_name_character};
 use crate::lock::once::OnceId;
 use crate::lock::token::{LeaseId, Token};
@@ -78,9 +79,14 @@ impl Prefix {
         format!("{}{lease}", self.entries(name))
     }
 
+    /// What all run markers of all locks begin with.
+    pub fn all_markers(&self) -> String {
+        format!("{}~run/", self.0)
+    }
+
     /// What all run markers of `name` begin with.
     pub fn markers(&self, name: &LockName) -> String {
-        format!("{}~run/{name}/", self.0)
+        format!("{}{name}/", self.all_markers())
     }
 
     /// The key of one run marker: put with the entry, but without a lease, so that it survives it.
@@ -103,6 +109,16 @@ impl Prefix {
         format!("{}{token}", self.notes(name))
     }
 
+    /// What all requests begin with that a holder of `name`, or somebody in its queue, give it up.
+    pub fn break_requests(&self, name: &LockName) -> String {
+        format!("{}~break/{name}/", self.0)
+    }
+
+    /// The key of the request to the one with this token.
+    pub fn break_request(&self, name: &LockName, token: i64) -> String {
+        format!("{}{token}", self.break_requests(name))
+    }
+
     /// What all records of things done once under `name` begin with.
     pub fn once_records(&self, name: &LockName) -> String {
         format!("{}~once/{name}/", self.0)
@@ -116,6 +132,51 @@ impl Prefix {
     /// The key of what is remembered of the last run under `name`.
     pub fn last_run(&self, name: &LockName) -> String {
         format!("{}~last/{name}", self.0)
+    }
+
+    /// The key after the last one that begins with the prefix: where all of it ends.
+    pub fn end(&self) -> String {
+        // `0` comes after the `/` that it ends with.
+        format!("{}0", self.0.trim_end_matches('/'))
+    }
+
+    /// Where the keys stand that tell what happens under `name`: each range from its first key to its end.
+    pub fn told_by(&self, name: &LockName) -> Vec<(String, String)> {
+        let below = |first: String| {
+            let end = format!("{}0", first.trim_end_matches('/'));
+            (first, end)
+        };
+        let last = self.last_run(name);
+        let after = format!("{last}\0");
+        let ranges = [
+            self.entries(name),
+            self.markers(name),
+            self.break_requests(name),
+            self.notes(name),
+        ];
+        ranges
+            .into_iter()
+            .map(below)
+            .chain([(last, after)])
+            .collect()
+    }
+
+    /// Which key of which lock this is, if it tells what happens.
+    pub fn place(&self, key: &[u8]) -> Option<(LockName, Place)> {
+        let rest = std::str::from_utf8(key.strip_prefix(self.0.as_bytes())?).ok()?;
+        if let Some(name) = rest.strip_prefix("~last/") {
+            return Some((name.parse().ok()?, Place::LastRun));
+        }
+        let (before, last) = rest.rsplit_once('/')?;
+        let is_hex = !last.is_empty() && last.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let hex = || is_hex.then(|| last.to_owned());
+        let (name, place) = match before.split_once('/') {
+            Some(("~run", name)) => (name, Place::Marker(hex()?)),
+            Some(("~break", name)) => (name, Place::BreakRequest(last.parse().ok()?)),
+            Some(("~superseded", name)) => (name, Place::Note(last.parse().ok()?)),
+            _ => (before, Place::Entry(hex()?)),
+        };
+        Some((name.parse().ok()?, place))
     }
 
     /// Whether `key` is an entry of the lock whose entries begin with `entries`: exactly one more segment,
@@ -167,6 +228,37 @@ mod tests {
             "/x/a/1f",
         ] {
             assert_eq!(of(foreign), None, "{foreign}");
+        }
+    }
+
+    #[test]
+    fn what_tells_of_a_lock_is_found_again_and_nothing_else_is_taken_for_it() {
+        let prefix = Prefix::default();
+        let places = [
+            ("/leasehold/a/b/1f", Place::Entry("1f".to_owned())),
+            ("/leasehold/~run/a/b/1f", Place::Marker("1f".to_owned())),
+            ("/leasehold/~break/a/b/33", Place::BreakRequest(33)),
+            ("/leasehold/~superseded/a/b/33", Place::Note(33)),
+            ("/leasehold/~last/a/b", Place::LastRun),
+        ];
+        let ranges = prefix.told_by(&name("a/b"));
+        for (key, place) in places {
+            assert_eq!(prefix.place(key.as_bytes()), Some((name("a/b"), place)));
+            let within =
+                |(first, end): &(String, String)| first.as_str() <= key && key < end.as_str();
+            assert!(ranges.iter().any(within), "{key}");
+            assert!(key < prefix.end().as_str(), "{key}");
+        }
+        for key in [
+            "/leasehold/~fence/a/1f",
+            "/leasehold/~once/a/1f",
+            "/leasehold/~run/a/1f~",
+            "/leasehold/a/config",
+            "/leasehold/1f",
+            "/leasehold/~last/",
+            "/x/a/1f",
+        ] {
+            assert_eq!(prefix.place(key.as_bytes()), None, "{key}");
         }
     }
 

@@ -35,6 +35,24 @@ pub fn default_kill_after(ttl: Duration) -> Duration {
     (ttl / 4).min(Duration::from_secs(10))
 }
 
+/// How long renewals may come to nothing before the command is told to stop, from when the first one is due: the
+/// longest outage that a run is sure to survive.
+pub fn survived(ttl: Duration, kill_after: Duration) -> Duration {
+    let lease = Lease {
+        sent_at: Instant::from_nanos(0),
+        ttl,
+        kill_after,
+    };
+    lease.stop_at().since(lease.renew_at())
+}
+
+/// The shortest TTL, in whole seconds, that survives such an outage with the default grace.
+pub fn shortest_surviving(outage: Duration) -> Option<Duration> {
+    (3..=TTL_MAX.as_secs())
+        .map(Duration::from_secs)
+        .find(|ttl| survived(*ttl, default_kill_after(*ttl)) >= outage)
+}
+
 /// A TTL and a grace that do not leave enough of the lease for renewing it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ImpossibleTiming {
@@ -199,6 +217,22 @@ mod tests {
             panic!("ten minutes of grace fit no lease");
         };
         assert_eq!(ttl_min, None);
+    }
+
+    #[test]
+    fn an_outage_is_survived_by_the_shortest_ttl_that_is_named_and_by_no_shorter_one() {
+        assert_eq!(
+            survived(60 * SECOND, 10 * SECOND),
+            Duration::from_millis(31_400)
+        );
+        for outage_ms in [0, 500, 4_000, 31_400, 120_000] {
+            let outage = Duration::from_millis(outage_ms);
+            let ttl = shortest_surviving(outage).expect("one fits");
+            assert!(survived(ttl, default_kill_after(ttl)) >= outage);
+            let shorter = ttl - SECOND;
+            assert!(ttl == 3 * SECOND || survived(shorter, default_kill_after(shorter)) < outage);
+        }
+        assert_eq!(shortest_surviving(300 * SECOND), None);
     }
 
     proptest! {

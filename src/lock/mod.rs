@@ -11,6 +11,12 @@ pub mod entry;
 pub mod once;
 // How the last run under it ended.
 pub mod last_run;
+// What happened under it.
+pub mod chronicle;
+// And as people tell of it.
+pub mod retold;
+// Who wants it free, and what the holder answers.
+pub mod break_request;
 // Who may run.
 pub mod admission;
 // How many may hold it together.

@@ -9,38 +9,52 @@ use nix::sys::prctl;
 
 use crate::process::{cgroup, kill, tree};
 
-/// One line for each ability that the processes use, for `-v` and `doctor`.
-pub fn abilities() -> Vec<String> {
-    let line = |has: bool, with: &str, without: &str| {
-        if has {
-            with.to_owned()
-        } else {
-            without.to_owned()
-        }
+/// Something that the processes use, if this machine lets them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ability {
+    /// Whether it does.
+    pub has: bool,
+    /// Whether nothing runs without it.
+    pub is_required: bool,
+    /// What that means.
+    pub text: String,
+}
+
+/// Each ability, for `-v` and `doctor`.
+pub fn abilities() -> Vec<Ability> {
+    let ability = |has: bool, is_required: bool, with: &str, without: &str| Ability {
+        has,
+        is_required,
+        text: if has { with } else { without }.to_owned(),
     };
     vec![
-        line(
+        ability(
             prctl::get_child_subreaper().is_ok(),
+            true,
             "subreaper: the kernel says when nobody of the command's tree is left",
             "no subreaper: refused, since nobody could say when the command's tree is gone",
         ),
-        line(
+        ability(
             proc_is_ours(),
+            true,
             "/proc: processes are found at any depth",
             "no /proc of our own pid namespace: refused, since grandchildren could not be found",
         ),
-        line(
+        ability(
             kill::lists_children(),
+            false,
             "/proc/PID/task/TID/children: a flat tree is killed without a scan",
             "no /proc/PID/task/TID/children: every round of killing scans /proc, which takes milliseconds",
         ),
-        line(
+        ability(
             tree::pidfd_open(std::process::id() as i32).is_ok(),
+            false,
             "pidfd: a signal cannot hit a process that took over a pid",
             "no pidfd (before Linux 5.3, or a seccomp filter): pids are compared with start times before each signal",
         ),
-        line(
+        ability(
             cgroup::delegated().is_some(),
+            false,
             "cgroup.kill: fork bombs and processes of other users are killed at once",
             "no delegated cgroup: a fork bomb takes longer to kill, and processes of other users are waited for",
         ),

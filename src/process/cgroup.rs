@@ -8,6 +8,9 @@ use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+/// How often those who are to live elsewhere are looked for.
+const RELEASES_MAX: u32 = 100;
+
 /// A child of the current cgroup.
 #[derive(Debug)]
 pub struct Leaf {
@@ -44,14 +47,18 @@ impl Leaf {
 
     /// Lets those who are in it go where they would be without us.
     pub fn release(&self) {
-        let (Some(parent), Ok(pids)) = (
-            self.path.parent(),
-            fs::read_to_string(self.path.join("cgroup.procs")),
-        ) else {
+        let Some(parent) = self.path.parent() else {
             return;
         };
-        for pid in pids.split_ascii_whitespace() {
-            let _ = fs::write(parent.join("cgroup.procs"), pid);
+        // Who is forked while we read stays here; those who fork faster than we write have to.
+        for _ in 0..RELEASES_MAX {
+            let pids = fs::read_to_string(self.path.join("cgroup.procs")).unwrap_or_default();
+            if pids.is_empty() {
+                return;
+            }
+            for pid in pids.split_ascii_whitespace() {
+                let _ = fs::write(parent.join("cgroup.procs"), pid);
+            }
         }
     }
 

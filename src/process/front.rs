@@ -18,17 +18,23 @@ use crate::process::notes::{Note, Notes, Settled};
 use crate::process::page::Phase;
 use crate::process::signals::{self, Arrived, Signals};
 use crate::process::terminal::Terminal;
-use crate::process::tree::Process;
+use crate::process::tree::{Leftover, Process};
 use crate::process::{Common, ManagerDeath, abilities, inherited, tree};
 
 /// How long after the deadline F acts: long enough for M to have done it.
 const PATIENCE: Duration = Duration::from_millis(75);
 /// How often F looks whether there is a deadline by now, between its permission to start and the start.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
-/// How long F kills before it reports those that cannot be killed.
-const GIVE_UP_AFTER: Duration = Duration::from_secs(5);
+/// How long F kills before it asks whether those that are left can be killed at all.
+const LOOK_AFTER: Duration = Duration::from_secs(5);
+/// How long F kills others, that are only slow to die or fork as fast as they are killed. Nobody does it after F.
+const GIVE_UP_AFTER: Duration = Duration::from_secs(120);
 /// How long F waits for W and M to go, where it does. M takes at most so long to give back the lease.
 const SEE_OFF_TIME: Duration = Duration::from_secs(2);
+
+/// How long M may take to show any sign of life when a signal asks the run to end and there is no deadline: long for
+/// a M that other processes keep from the processor, short for a person at a terminal.
+const ANSWER_TIME: Duration = Duration::from_secs(3);
 
 /// How the guarding ended.
 pub enum Verdict {
@@ -36,7 +42,7 @@ pub enum Verdict {
     Finished(Ending),
     /// The processes could not be made; nobody is left of them.
     NotSplit(io::Error),
-    /// M died, or let the deadline pass; F killed what was left.
+    /// M died, let the deadline pass, or did not hear that the run shall end; F killed what was left.
     ManagerDied(ManagerDeath),
 }
 
@@ -56,6 +62,8 @@ pub struct Front {
     ready: bool,
     /// Signals that were sent to us, and those that W got: to us alone, or to our whole group?
     notes: Notes,
+    /// When a signal that ends a run without a command was passed to M, of which nothing has been heard since.
+    asked_at: Option<Instant>,
     /// Somebody continued us in this turn of the loop.
     continued: bool,
     /// W could not be split, for this errno.
@@ -76,6 +84,7 @@ impl Front {
             spared,
             ready: false,
             notes: Notes::default(),
+            asked_at: None,
             continued: false,
             refusal: None,
         })
@@ -92,7 +101,7 @@ impl Front {
 
     fn guard_to_the_end(&mut self) -> Verdict {
         loop {
-            if let Some(verdict) = self.check_deadline() {
+            if let Some(verdict) = self.check_deadline().or_else(|| self.check_answer()) {
                 return verdict;
             }
             self.alarm.set(self.next_look());
@@ -111,10 +120,41 @@ impl Front {
     }
 
     fn check_deadline(&mut self) -> Option<Verdict> {
+        if self.backstop.is_due(&self.common) {
+            self.look_for_strangers();
+        }
         let guards = [self.common.page.manager(), self.spared.helper.unwrap_or(0)];
         let strangers = &self.spared.strangers;
         let overdue = self.backstop.check(&self.common, strangers, &guards);
         overdue.then(|| self.take_over(true))
+    }
+
+    /// Without a command there is no deadline that would end a run whose M is frozen.
+    fn check_answer(&mut self) -> Option<Verdict> {
+        let asked_at = self.asked_at?;
+        if self.runs_command() || self.common.page.has_lived_since(asked_at) {
+            self.asked_at = None;
+            return None;
+        }
+        if now() < asked_at + ANSWER_TIME {
+            return None;
+        }
+        // By itself, since what was let live outside the lock is not killed.
+        self.kill_manager();
+        Some(self.take_over(true))
+    }
+
+    fn runs_command(&self) -> bool {
+        matches!(self.common.page.phase(), Phase::Running | Phase::Leftovers)
+    }
+
+    fn kill_manager(&self) {
+        let manager = Process::read(self.common.page.manager());
+        // A child of W's or, once W is dead, of ours: so the pid means nobody else.
+        let parents = [self.spared.helper, Some(self.common.front)];
+        if let Some(manager) = manager.filter(|found| parents.contains(&Some(found.parent))) {
+            let _ = manager.signal(libc::SIGKILL);
+        }
     }
 
     /// While W lives, orphans of the tree go to it or to M: whoever else is our child now was a child of the shell
@@ -156,7 +196,11 @@ impl Front {
         let waits = self.ready && guard_at.is_none() && !self.common.page.started();
         let look_at = waits.then(|| now() + LOOK_EVERY);
         let settle_at = self.notes.next();
-        [guard_at, look_at, settle_at].into_iter().flatten().min()
+        let answer_at = self.asked_at.map(|at| at + ANSWER_TIME);
+        [guard_at, look_at, settle_at, answer_at]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     fn wait(&self) {
@@ -257,7 +301,12 @@ impl Front {
         }
     }
 
-    fn pass(&self, note: Note, reach: Reach) {
+    fn pass(&mut self, note: Note, reach: Reach) {
+        let ends = signals::terminates(note.signal) && !self.common.inherited.ignores(note.signal);
+        if ends && !self.runs_command() {
+            // The first one counts: whoever asks again is impatient.
+            self.asked_at.get_or_insert_with(now);
+        }
         self.manager.send(Message::Signal { note, reach });
     }
 
@@ -292,7 +341,7 @@ impl Front {
         }
     }
 
-    fn pass_all(&self, settled: impl IntoIterator<Item = Settled>) {
+    fn pass_all(&mut self, settled: impl IntoIterator<Item = Settled>) {
         for Settled { note, both } in settled {
             let reach = if both { Reach::Group } else { Reach::Front };
             self.pass(note, reach);
@@ -320,8 +369,13 @@ impl Front {
         // Taken first: M and W may set it on their way out.
         let (started, ended) = (self.common.page.started(), self.common.page.ended());
         let left_alone = self.common.page.phase() == Phase::Empty;
+        // An orphan of a job of the shell that executed us comes without a SIGCHLD.
+        self.look_for_strangers();
+        let gone = left_alone || self.kill_tree();
+        if gone {
+            self.common.redeem();
+        }
         let leaf = self.common.leaf.as_ref();
-        let gone = left_alone || kill_all(leaf, &mut self.spared, &self.signals, GIVE_UP_AFTER);
         if let Some(leaf) = leaf {
             leaf.remove();
         }
@@ -340,6 +394,21 @@ impl Front {
             overdue,
             survivors,
         })
+    }
+
+    /// Kills everybody below us; whether nobody is left. If somebody is, there is a reason why they cannot be killed.
+    fn kill_tree(&mut self) -> bool {
+        let leaf = self.common.leaf.as_ref();
+        let give_up_at = now() + GIVE_UP_AFTER;
+        loop {
+            if kill_all(leaf, &mut self.spared, &self.signals, LOOK_AFTER) {
+                return true;
+            }
+            let left = tree::leftovers(&self.spared.strangers);
+            if is_hopeless(&left) || now() >= give_up_at {
+                return false;
+            }
+        }
     }
 
     /// In a container, reaps W and M, which are about to go. Whoever adopts them there may never reap: they would
@@ -377,10 +446,34 @@ impl Front {
     }
 }
 
+/// Whether there is a reason for each why it outlives SIGKILL: not for one that was only forked a moment ago.
+fn is_hopeless(left: &[Leftover]) -> bool {
+    left.iter().all(|process| process.obstacle.is_some())
+}
+
 /// When a terminal hangs up, the kernel tells only the leader of its session, and continues it
 /// (drivers/tty/tty_jobctrl.c, tty_signal_session_leader). Started as one, as under `ssh -t`, we stand in the
 /// command's place.
 fn is_for_leader(signal: i32) -> bool {
     matches!(signal, libc::SIGHUP | libc::SIGCONT)
         && nix::unistd::getsid(None) == Ok(nix::unistd::getpid())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::process::tree::Obstacle;
+
+    #[test]
+    fn who_forks_as_fast_as_it_is_killed_is_not_given_up() {
+        let left = |obstacle| Leftover {
+            pid: 7,
+            comm: "bomb".to_owned(),
+            state: 'R',
+            obstacle,
+        };
+        let stuck = left(Some(Obstacle::Uninterruptible));
+        assert!(is_hopeless(std::slice::from_ref(&stuck)));
+        assert!(!is_hopeless(&[stuck, left(None)]));
+    }
 }

@@ -35,6 +35,9 @@ const STOPPING_SCANS_MAX: u32 = 20;
 const HELP_TIME: Duration = Duration::from_millis(150);
 const PAUSE_MAX: Duration = Duration::from_millis(1);
 const PAUSE_STUCK: Duration = Duration::from_millis(50);
+/// After so long it is somebody who cannot be killed, perhaps for hours.
+const HOPELESS_AFTER: Duration = Duration::from_secs(60);
+const PAUSE_HOPELESS: Duration = Duration::from_millis(1000);
 
 /// What a child did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -257,7 +260,10 @@ impl Killing {
 
     /// How long to wait for a child to die before the next round.
     pub fn pause(&self) -> Duration {
-        if now().since(self.since) >= STUCK_AFTER {
+        let since = now().since(self.since);
+        if since >= HOPELESS_AFTER {
+            PAUSE_HOPELESS
+        } else if since >= STUCK_AFTER {
             PAUSE_STUCK
         } else if self.rounds < EAGER_ROUNDS {
             Duration::ZERO
@@ -328,6 +334,18 @@ mod tests {
         assert!(found.contains(&pid), "{found:?}");
         // A thread of the tests made it, and the list is that of the first thread.
         assert!(listed.iter().all(|pid| found.contains(pid)), "{listed:?}");
+    }
+
+    #[test]
+    fn rounds_get_rare_with_those_who_cannot_be_killed() {
+        let pause_after = |seconds| {
+            let mut killing = Killing::begin();
+            killing.since = now() - Duration::from_secs(seconds);
+            killing.pause()
+        };
+        assert_eq!(pause_after(0), Duration::ZERO);
+        assert_eq!(pause_after(3), PAUSE_STUCK);
+        assert_eq!(pause_after(61), PAUSE_HOPELESS);
     }
 
     #[test]

@@ -20,6 +20,7 @@
 //! | M is killed                   | C: PR_SET_PDEATHSIG;     | C dies with M, F and W kill the rest        |
 //! |                               | F, W: socket, SIGCHLD    |                                             |
 //! | M is frozen                   | F: the deadline          | F kills the tree; then W and a silent M     |
+//! | M is frozen, nothing runs     | F: asked to end, no sign | F kills M and ends                          |
 //! | F is frozen                   | nobody needs to          | M goes on; without F's word nothing starts  |
 //! | F and M are frozen or killed  | W: the deadline, SIGCHLD | W kills it                                  |
 //! | someone in it cannot be killed| M: its kill loop goes on | F and W leave M alone: it renews the lease  |
@@ -59,6 +60,7 @@ mod witness;
 
 use std::ffi::{CString, OsString};
 use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 
 use crate::clock::Instant;
@@ -75,12 +77,15 @@ pub use signals::end;
 pub use tree::{Leftover, Obstacle};
 
 /// What to execute.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Invocation {
     /// The program and its arguments; for `-c` it is `/bin/sh`, `-c` and the string.
     pub argv: Vec<OsString>,
     /// What [`Manager::stop`] sends: the number of `--kill-signal`.
     pub kill_signal: i32,
+    /// A locked file (flock(2)) that all who watch the tree hold open: its lock ends with the last of them, or when
+    /// one of them knows that nobody of the tree is left.
+    pub pledge: Option<OwnedFd>,
 }
 
 /// What is known when the manager died without saying how the run ended. The tree is dead, except for
@@ -93,7 +98,8 @@ pub struct ManagerDeath {
     pub memo: Memo,
     /// It had ended by itself, like this, before the manager died.
     pub ended: Option<Ended>,
-    /// The manager was alive but let the deadline pass (frozen, starved), so the front killed it.
+    /// The manager was alive but let the deadline pass (frozen, starved), or did not hear that a run without a command
+    /// was to end, so the front killed it.
     pub overdue: bool,
     /// Processes of the tree that could not be killed.
     pub survivors: Vec<Leftover>,
@@ -120,6 +126,18 @@ struct Common {
     front: i32,
     argv: Vec<CString>,
     kill_signal: i32,
+    pledge: Option<OwnedFd>,
+}
+
+impl Common {
+    /// Nobody of the tree is left, and the manager is dead: lets the pledge go for all who hold it, for some of them may
+    /// be stopped.
+    fn redeem(&self) {
+        if let Some(pledge) = &self.pledge {
+            // SAFETY: flock(2) takes an open descriptor and a number. An error means that it is not locked any more.
+            unsafe { libc::flock(pledge.as_raw_fd(), libc::LOCK_UN) };
+        }
+    }
 }
 
 /// Splits into the processes and guards the command until its end.
@@ -160,6 +178,7 @@ fn split(
         front: std::process::id() as i32,
         argv,
         kill_signal: invocation.kill_signal,
+        pledge: invocation.pledge,
     };
     let forked = fork().inspect_err(|_| {
         if let Some(leaf) = &common.leaf {
@@ -201,6 +220,7 @@ enum Fork {
 
 /// Makes a copy of this process.
 fn fork() -> io::Result<Fork> {
+    debug_assert!(has_one_thread(), "a thread before the fork");
     // SAFETY: there is one thread (see `supervise`), so no lock is held by a thread that the child lacks,
     // and the child may go on as any process.
     #[expect(clippy::disallowed_methods, reason = "only this folder forks")]
@@ -208,6 +228,11 @@ fn fork() -> io::Result<Fork> {
         nix::unistd::ForkResult::Parent { child } => Ok(Fork::Parent(child.as_raw())),
         nix::unistd::ForkResult::Child => Ok(Fork::Child),
     }
+}
+
+/// As far as /proc tells.
+fn has_one_thread() -> bool {
+    tree::Process::read(std::process::id() as i32).is_none_or(|own| own.threads == 1)
 }
 
 /// Ends a process that is neither the front nor the manager: nothing to flush, nobody to tell.

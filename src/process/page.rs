@@ -42,6 +42,8 @@ pub enum Phase {
 pub struct Page {
     /// When the tree has to be killed, in nanoseconds since boot; 0 is not yet.
     kill_at: AtomicU64,
+    /// By when a command that was told to start has to have begun, in nanoseconds since boot; 0 is whenever.
+    start_by: AtomicU64,
     /// When M last worked on killing the tree; 0 is never.
     killing_at: AtomicU64,
     /// When M last did anything; 0 is never.
@@ -76,11 +78,18 @@ impl Page {
             .store(kill_at.as_nanos().max(1), Ordering::Release);
     }
 
-    /// Whether the time by which the tree has to be killed has come.
+    /// Sets the time by which a command has to have begun, also where nobody wants it dead later.
+    pub fn start_by(&self, start_by: Instant) {
+        self.start_by
+            .store(start_by.as_nanos().max(1), Ordering::Release);
+    }
+
+    /// Whether it is too late to begin: the lease that was there when it was said is over, and the one that is there now.
     pub fn is_over(&self, now: Instant) -> bool {
-        match self.kill_at.load(Ordering::Acquire) {
+        let start_by = self.start_by.load(Ordering::Acquire);
+        match start_by.max(self.kill_at.load(Ordering::Acquire)) {
             0 => false,
-            kill_at => now >= Instant::from_nanos(kill_at),
+            over_at => now >= Instant::from_nanos(over_at),
         }
     }
 
@@ -117,6 +126,11 @@ impl Page {
     /// M is at work, whatever it does.
     pub fn alive(&self, now: Instant) {
         self.alive_at.store(now.as_nanos(), Ordering::Release);
+    }
+
+    /// Whether M has done anything at this instant or later.
+    pub fn has_lived_since(&self, at: Instant) -> bool {
+        self.alive_at.load(Ordering::Acquire) >= at.as_nanos()
     }
 
     /// When a guard has to kill M as well, if nothing changes until then: M has let the deadline pass, and
@@ -239,6 +253,8 @@ mod tests {
         page.publish(kill_at);
         assert!(page.is_over(kill_at));
         assert!(!page.is_over(kill_at - Duration::from_nanos(1)));
+        page.start_by(kill_at + patience);
+        assert!(!page.is_over(kill_at) && page.is_over(kill_at + patience));
         assert_eq!(page.guard_at(patience), None, "nothing was started");
         page.set_phase(Phase::Running);
         assert_eq!(page.guard_at(patience), Some(kill_at + patience));

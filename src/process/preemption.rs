@@ -122,7 +122,11 @@ impl Guards {
             Request::Stop => REQUEST_STOP,
             Request::Kill => REQUEST_KILL,
         };
-        self.manager.signal(signal as i32, lock)
+        match self.manager.holding(lock)? {
+            // It held the lock a moment ago.
+            Some(process) => signals::send_request(process.pid, signal),
+            None => Err(io::Error::from_raw_os_error(libc::ESRCH)),
+        }
     }
 
     /// Kills the manager: front and witness kill the tree for it.
@@ -232,28 +236,13 @@ impl Requests {
     pub async fn next(&self) -> Request {
         loop {
             match self.readiness.read(|_| self.signals.next()).await {
-                // What the command sends to its parent is none, and nothing else without us.
-                Ok(arrived) if comes_from_below(arrived.sender) => {}
+                Ok(arrived) if !arrived.is_request => {}
                 Ok(arrived) if arrived.signal == REQUEST_KILL as i32 => return Request::Kill,
                 // An error means that the reactor is gone: then nothing waits any more either.
                 _ => return Request::Stop,
             }
         }
     }
-}
-
-/// Whether a signal's sender is of our own tree, or has ended since, as kill(1) does at once: who asks for something
-/// waits for the answer. Somebody whom we may not look at, as in another pid namespace, may be who asks.
-fn comes_from_below(sender: i32) -> bool {
-    let own = std::process::id() as i32;
-    let mut pid = sender;
-    while let Some(process) = Process::read(pid) {
-        if process.parent == own {
-            return true;
-        }
-        pid = process.parent;
-    }
-    sender > 1 && is_gone(&signals::send(sender, 0))
 }
 
 #[cfg(test)]

@@ -15,10 +15,11 @@ use crate::clock::{Instant, now};
 use crate::outcome::Ending;
 use crate::process::notes::Note;
 
-/// Ask a manager to end its run: to stop its tree, and to kill it. Whoever stops a service signals every process of
-/// it, but not with these.
+/// Ask a manager to end its run: to stop its tree, and to kill it. Others may send these as well, as
+/// `systemctl kill -s USR1` does to every process of a service: but not with this value.
 pub const REQUEST_STOP: Signal = Signal::SIGUSR1;
 pub const REQUEST_KILL: Signal = Signal::SIGUSR2;
+const REQUEST: usize = 0x1ea5_e401;
 
 /// Every signal that can be caught.
 pub fn all() -> impl Iterator<Item = i32> {
@@ -74,6 +75,8 @@ pub struct Arrived {
     pub signal: i32,
     /// Who sent it; 0 when the kernel did, or somebody outside of our pid namespace.
     pub sender: i32,
+    /// It asks something of a manager.
+    pub is_request: bool,
     /// The kernel sent it for the terminal, to every process that it concerns.
     pub from_terminal: bool,
     /// The kernel sent it, to this process only.
@@ -157,6 +160,7 @@ impl Signals {
         Some(Arrived {
             signal,
             sender: info.ssi_pid as i32,
+            is_request: info.ssi_code == libc::SI_QUEUE && info.ssi_ptr == REQUEST as u64,
             from_terminal: by_kernel && is_terminals(signal),
             from_kernel: by_kernel && !is_terminals(signal),
             after,
@@ -205,6 +209,22 @@ pub fn send(pid: i32, signal: i32) -> io::Result<()> {
     // SAFETY: kill(2) touches no memory of ours.
     #[expect(clippy::disallowed_methods, reason = "only this folder sends signals")]
     match unsafe { libc::kill(pid, signal) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Sends a signal that is a request. As with [`send`], the caller makes sure that the number means who it means.
+pub fn send_request(pid: i32, signal: Signal) -> io::Result<()> {
+    unsafe extern "C" {
+        fn sigqueue(pid: libc::pid_t, signal: libc::c_int, value: libc::sigval) -> libc::c_int;
+    }
+    debug_assert!(pid > 1);
+    let value = libc::sigval {
+        sival_ptr: std::ptr::without_provenance_mut(REQUEST),
+    };
+    // SAFETY: sigqueue(3) touches no memory of ours; the value is a number that nobody takes for a pointer.
+    match unsafe { sigqueue(pid, signal as libc::c_int, value) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     }

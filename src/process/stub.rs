@@ -17,6 +17,8 @@ use crate::process::{Common, leave};
 
 /// Variables that carry the pid they are meant for (sd_listen_fds(3), sd_watchdog_enabled(3)).
 const ADDRESSED: [&[u8]; 2] = [b"LISTEN_PID", b"WATCHDOG_PID"];
+/// Says the same in another way (sd_listen_fds(3), systemd 258), and need not be there.
+const ADDRESSED_TWICE: &[u8] = b"LISTEN_PIDFDID";
 /// Far above what a run exports, and no reason to believe a length that is higher.
 const ENVIRONMENT_BYTES_MAX: usize = 1 << 20;
 
@@ -77,19 +79,20 @@ fn read_environment(go: OwnedFd) -> Option<Vec<CString>> {
 fn environment(given: &[CString], front: i32) -> Vec<CString> {
     let own = std::process::id().to_string();
     let front = front.to_string();
+    let is_moved =
+        |entry: &CStr| ADDRESSED.contains(&name(entry)) && value(entry) == Some(front.as_bytes());
+    let are_moved = inherited_environment().any(is_moved);
     let mut environment: Vec<CString> = inherited_environment()
         .filter(|entry| !given.iter().any(|new| name(new) == name(entry)))
-        .map(|entry| {
-            let addressed = ADDRESSED.contains(&name(entry));
-            match value(entry) {
-                Some(pid) if addressed && pid == front.as_bytes() => {
-                    let mut moved = name(entry).to_vec();
-                    moved.push(b'=');
-                    moved.extend_from_slice(own.as_bytes());
-                    CString::new(moved).expect("made of strings without NUL")
-                }
-                _ => entry.to_owned(),
+        .filter(|entry| !(are_moved && name(entry) == ADDRESSED_TWICE))
+        .map(|entry| match is_moved(entry) {
+            true => {
+                let mut moved = name(entry).to_vec();
+                moved.push(b'=');
+                moved.extend_from_slice(own.as_bytes());
+                CString::new(moved).expect("made of strings without NUL")
             }
+            false => entry.to_owned(),
         })
         .collect();
     environment.extend(given.iter().cloned());

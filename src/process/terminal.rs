@@ -77,8 +77,9 @@ impl Terminal {
             }
         }
         if let Some(modes) = &self.modes {
-            // After what was written has been sent, and without dropping what was typed.
-            let _ = tcsetattr(&self.tty, SetArg::TCSADRAIN, modes);
+            // At once: somebody else may be writing to a terminal that is stopped (Ctrl-S) or that nobody reads, and
+            // waiting for the end of that has no end. What was typed is not dropped.
+            let _ = tcsetattr(&self.tty, SetArg::TCSANOW, modes);
         }
     }
 

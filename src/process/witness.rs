@@ -198,9 +198,10 @@ impl Witness {
         step_aside();
         let leaf = self.common.leaf.as_ref();
         // Unless what is left was let live outside the lock.
-        if self.common.page.phase() != Phase::Empty {
-            let mut spared = Spared::default();
-            kill_all(leaf, &mut spared, &self.signals, GIVE_UP_AFTER);
+        let mut spared = Spared::default();
+        let left_alone = self.common.page.phase() == Phase::Empty;
+        if left_alone || kill_all(leaf, &mut spared, &self.signals, GIVE_UP_AFTER) {
+            self.common.redeem();
         }
         if let Some(leaf) = leaf {
             leaf.remove();

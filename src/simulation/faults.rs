@@ -54,7 +54,7 @@ impl World {
             FaultKind::DeleteEntry(host) => self.take_entry(host, true, false),
             FaultKind::OverwriteEntry(host) => self.take_entry(host, false, true),
             FaultKind::ReplaceEntry(host) => self.take_entry(host, true, true),
-            FaultKind::Compact => self.cluster.compact(),
+            FaultKind::Compact => self.cluster.compact_until(fault.ends_at()),
             FaultKind::Foreign => self.foreign_comes(number, fault.lasts),
         }
     }

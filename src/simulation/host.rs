@@ -83,7 +83,7 @@ impl Host {
     }
 
     /// The run begins.
-    pub fn begin(&mut self, members: usize) {
+    pub fn begin(&mut self, members: usize, connect_timeout: Duration) {
         let endpoints = (0..members).map(|member| {
             // Hosts prefer different members.
             let url = format!("http://member{}:2379", (member + self.number) % members);
@@ -96,7 +96,8 @@ impl Host {
         };
         let (sender, events) = tokio::sync::mpsc::unbounded_channel();
         let etcd = Etcd::new(&connection, self.wanted(), sender);
-        let (supervisor, first) = Supervisor::begin(self.supervisor_plan(), self.now());
+        let (supervisor, first) =
+            Supervisor::begin(self.supervisor_plan(connect_timeout), self.now());
         self.manager = Some(Manager {
             runtime: runtime(),
             etcd: Some(etcd),
@@ -154,14 +155,14 @@ impl Host {
         }
     }
 
-    fn supervisor_plan(&self) -> Plan {
+    fn supervisor_plan(&self, connect_timeout: Duration) -> Plan {
         Plan {
             program: "report".to_owned(),
             lock_paths: vec![format!("{}{LOCK}", Prefix::default())],
             enclosing: Vec::new(),
             kill_after: self.plan.kill_after,
             wait: self.plan.wait,
-            connect_timeout: Duration::from_secs(10),
+            connect_timeout,
             max_runtime: self.plan.max_runtime,
             on_leftover: self.plan.on_leftover,
             on_loss: OnLoss::Kill,
@@ -220,6 +221,7 @@ impl Manager {
             Action::Enqueue { give_up_at } => etcd.enqueue(give_up_at),
             Action::Renew { give_up_at } => etcd.renew(give_up_at),
             Action::Announce => etcd.announce(),
+            Action::AnswerBreak { within } => etcd.answer_break(within),
             Action::Release { give_up_at } => etcd.release(give_up_at),
             Action::Keep { give_up_at, until } => etcd.keep(said.entry, until, give_up_at),
             Action::Record { give_up_at, .. } => etcd.record(said.memory, give_up_at),
@@ -243,7 +245,7 @@ impl Manager {
 
     /// Runs the service until it waits for something.
     pub fn run_until_idle(&mut self) {
-        self.runtime.block_on(Idle { waited: false });
+        run_until_idle(&self.runtime);
     }
 
     /// The deadline for which the timer has to be set anew.
@@ -263,7 +265,7 @@ thread_local! {
 }
 
 /// A runtime without a driver: all it waits for is in the kernel. When it has nothing to do, it says so.
-fn runtime() -> Runtime {
+pub fn runtime() -> Runtime {
     tokio::runtime::Builder::new_current_thread()
         .on_thread_park(|| {
             if let Some(idler) = IDLER.take() {
@@ -273,6 +275,11 @@ fn runtime() -> Runtime {
         })
         .build()
         .expect("a runtime without threads and descriptors")
+}
+
+/// Runs what is there until all of it waits.
+pub fn run_until_idle(runtime: &Runtime) {
+    runtime.block_on(Idle { waited: false });
 }
 
 /// Done when all tasks of the runtime wait.

@@ -231,11 +231,6 @@ impl Machine {
             .collect()
     }
 
-    /// Whether the tree ought to be dead.
-    pub fn is_overdue(&self, now: Instant) -> bool {
-        self.kill_at.is_some_and(|at| at <= now)
-    }
-
     /// The instants at which the guards look.
     pub fn guards_look_at(&self) -> Vec<Instant> {
         let at = |patience| self.kill_at.map(|at| at + patience);

@@ -13,10 +13,14 @@
 //!   `clock::wall`, `deadline::reached`, `Member::connect`, `session::new_lease_id`. All ask the kernel.
 //! - Faults are drawn before a history begins (scenario.rs, plots.rs), so it can be printed, replayed, and made
 //!   smaller (shrink.rs).
-//! - A mutant (mutants.rs) breaks one rule at the seams. The simulator has to find every one.
-//! - What the model does is compared with a real etcd (service/etcd/simulated/conformance.rs).
+//! - A mutant (mutants/) breaks one rule at the seams. The simulator has to find every one.
+//! - What the model does is compared with a real etcd (service/etcd/simulated/conformance, visit.rs).
 //!
 //! docs/correctness.md says what all this shows, and what it does not.
+
+/// Made for many small pieces, of which a history consists.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 // What the shipped code sees of it.
 pub mod kernel;
@@ -58,6 +62,8 @@ mod mutants;
 mod matrix;
 // The page that says so.
 mod page;
+// Somebody else's view of the cluster.
+pub mod visit;
 // For people.
 mod shrink;
 // Histories that broke a promise once.

@@ -49,34 +49,68 @@ pub fn write_table(table: &str, head: [&str; 3], rows: &[[String; 3]]) {
 /// A test that moved or a check that was renamed would leave the page without what stands behind it.
 #[test]
 fn what_the_page_names_exists() {
-    let mutants = Mutant::every().map(|mutant| format!("{mutant:?}"));
+    let mutants: Vec<String> = Mutant::every().map(|it| format!("{it:?}")).collect();
     let kinds = Kind::ALL.iter().map(|kind| format!("{kind:?}"));
-    let known: Vec<String> = mutants.chain(kinds).collect();
-    for name in &known {
+    for name in mutants.iter().cloned().chain(kinds) {
         assert!(
             PAGE.contains(&format!("`{name}`")),
             "it says nothing of {name}"
         );
     }
+    let count = format!("**Mutants**: {} rules are broken", mutants.len());
+    assert!(PAGE.contains(&count), "{count}");
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let sources = sources(&root.join("src")) + &sources(&root.join("tests"));
-    let is_name = |text: &&str| {
-        let mut letters = text.chars();
-        !text.is_empty() && letters.all(|it| it.is_ascii_alphanumeric() || it == '_' || it == ':')
+    let known = Known {
+        sources: sources(&root.join("src")) + &sources(&root.join("tests")),
+        makefile: fs::read_to_string(root.join("Makefile")).expect("the Makefile"),
+        root,
     };
-    for quoted in PAGE.split('`').skip(1).step_by(2).filter(is_name) {
-        let last = quoted.rsplit("::").next().unwrap_or(quoted);
-        let exists = if last.matches('_').count() > 1 {
-            sources.contains(&format!("fn {last}("))
-        } else if last.starts_with(|first: char| first.is_ascii_uppercase()) && last.len() > 4 {
-            known.iter().any(|name| name == last) || sources.contains(quoted)
-        } else {
-            true
+    // Without what is indented or fenced: what people type is tried elsewhere.
+    let prose = PAGE.split("```").step_by(2);
+    let quoted = prose.flat_map(|prose| prose.split('`').skip(1).step_by(2));
+    let unknown: Vec<&str> = quoted.filter(|name| !known.has(name)).collect();
+    assert!(unknown.is_empty(), "there is no {unknown:?}");
+}
+
+struct Known<'root> {
+    root: &'root Path,
+    sources: String,
+    makefile: String,
+}
+
+impl Known<'_> {
+    fn has(&self, quoted: &str) -> bool {
+        if let Some(target) = quoted.strip_prefix("make ") {
+            let target = target.split(' ').next().unwrap_or_default();
+            return self.makefile.contains(&format!("\n{target}:"));
+        }
+        if quoted.contains('/') {
+            return self.root.join(quoted).exists();
+        }
+        if quoted.ends_with(".rs") {
+            return self.root.join("src").join(quoted).exists()
+                || self.root.join("src/simulation").join(quoted).exists();
+        }
+        let is_word = |text: &str| {
+            let mut letters = text.chars();
+            letters.all(|it| it.is_ascii_alphanumeric() || it == '_')
         };
-        assert!(
-            exists,
-            "docs/correctness.md names {quoted}, and there is none"
-        );
+        // An option, a formula, an output.
+        let (path, name) = quoted.rsplit_once("::").unwrap_or(("", quoted));
+        let (name, is_cut) = match name.strip_suffix('…') {
+            Some(name) => (name, true),
+            None => (name, false),
+        };
+        if !is_word(name) || !path.split("::").all(is_word) {
+            return true;
+        }
+        let is_test = name.matches('_').count() > 1 && name.starts_with(char::is_lowercase);
+        let named = if is_test {
+            format!("fn {name}{}", if is_cut { "" } else { "(" })
+        } else {
+            name.to_owned()
+        };
+        self.sources.contains(&named) && self.sources.contains(path)
     }
 }
 

@@ -36,7 +36,37 @@ pub fn with_policies(seed: u64) -> Scenario {
             also: random.percent(40),
         };
     }
+    if latest && random.percent(40) {
+        admitted_in_between(&mut scenario, &mut random);
+    }
     scenario
+}
+
+/// The lock becomes free when a newer waiter has just read who waits before it: the older one may be admitted before its
+/// place is taken.
+fn admitted_in_between(scenario: &mut Scenario, random: &mut Random) {
+    if random.percent(70) {
+        scenario.faults.clear();
+    }
+    let first = scenario.hosts[0].clone();
+    let hosts = scenario.hosts.len().max(3);
+    scenario.hosts.resize(hosts, first);
+    let runs_for = random.millis(1_500, 3_000);
+    for (number, host) in scenario.hosts.iter_mut().enumerate() {
+        (host.wait, host.nonblock, host.max_runtime) = (None, false, None);
+        host.arrives_at = match number {
+            0 => Duration::ZERO,
+            1 => Duration::from_millis(700),
+            _ => runs_for - random.millis(0, 300) + random.millis(0, 100),
+        };
+        host.policy = Policy {
+            latest: true,
+            ..Policy::default()
+        };
+        host.command.errno = None;
+    }
+    let first = &mut scenario.hosts[0].command;
+    (first.runs_for, first.leftovers) = (runs_for, None);
 }
 
 /// The other lock.

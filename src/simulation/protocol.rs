@@ -87,10 +87,12 @@ impl Transaction {
         ops.all(|op| matches!(op, Op::Get { .. }))
     }
 
-    /// Whether it puts a key that begins like this, if its comparisons hold.
-    pub fn puts_below(&self, prefix: &[u8]) -> bool {
-        let puts = |op: &Op| matches!(op, Op::Put { key, .. } if key.starts_with(prefix));
-        self.then.iter().any(puts)
+    /// The key that begins like this and that it puts, if its comparisons hold.
+    pub fn put_below(&self, prefix: &[u8]) -> Option<&[u8]> {
+        self.then.iter().find_map(|op| match op {
+            Op::Put { key, .. } if key.starts_with(prefix) => Some(key.as_slice()),
+            _ => None,
+        })
     }
 }
 
@@ -102,6 +104,8 @@ pub enum Request {
     Get {
         keys: Keys,
         keys_only: bool,
+        /// As it was then; 0 is now.
+        revision: i64,
     },
     Delete {
         keys: Keys,
@@ -119,6 +123,10 @@ pub enum Request {
     },
     TimeToLive {
         lease: i64,
+    },
+    /// What was before this revision is forgotten.
+    Compact {
+        revision: i64,
     },
     /// A watch on a stream; answered by notices on that stream.
     Watch(WatchFor),
@@ -179,8 +187,12 @@ pub enum Answer {
     },
     TimeToLive {
         lease: i64,
+        /// What is left of it, in whole seconds; -1 where there is no such lease.
         ttl: i64,
+        granted: i64,
+        keys: Vec<Vec<u8>>,
     },
+    Compacted,
 }
 
 /// Why a member does not do what it was asked: code and text as etcd has them.
@@ -191,6 +203,10 @@ pub enum Refusal {
     NoLeader,
     TimedOut,
     NotPrimary,
+    /// That revision was compacted.
+    Compacted,
+    /// There is no such revision yet.
+    FutureRevision,
 }
 
 /// What comes back.

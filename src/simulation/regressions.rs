@@ -2,44 +2,18 @@
 
 use std::time::Duration;
 
-use super::scenario::{Fault, FaultKind, HostPlan, Network, Scenario, Weather};
+use super::policies::with_policies;
+use super::scenario::{Fault, FaultKind, Scenario, Weather};
 use super::sights::Sight;
 use super::tests::assert_kept;
 use super::world::{Options, run};
-
-/// Two contenders and a healthy cluster.
-fn quiet(faults: Vec<Fault>) -> Scenario {
-    let mut holder = HostPlan::last();
-    holder.command.runs_for = Duration::from_secs(30);
-    let waiter = HostPlan {
-        arrives_at: Duration::from_secs(1),
-        ..HostPlan::last()
-    };
-    Scenario {
-        seed: 1,
-        weather: Weather::Betrayed,
-        members: vec![0],
-        commit_max: Duration::from_millis(5),
-        lag_max: Duration::from_millis(1),
-        revokes_early: false,
-        grants_percent: 100,
-        network: Network {
-            delay_max: Duration::from_millis(5),
-            late_percent: 0,
-            lost_percent: 0,
-            copied_percent: 0,
-        },
-        hosts: vec![holder, waiter],
-        faults,
-    }
-}
 
 /// Found by the simulator: a member that did not know yet that it leads no more also did not know the lease, and
 /// its word ended the run.
 #[test]
 fn a_run_that_queues_during_an_election_gets_its_place() {
     for seed in 0..150 {
-        let mut scenario = quiet(vec![Fault {
+        let mut scenario = Scenario::quiet(vec![Fault {
             at: Duration::from_secs(5),
             lasts: Duration::from_millis(1_000 + seed * 37 % 1_100),
             kind: FaultKind::PauseMember(0),
@@ -61,7 +35,7 @@ fn a_run_that_queues_during_an_election_gets_its_place() {
 #[test]
 fn a_place_on_a_lease_that_ran_out_is_not_believed_on_the_next() {
     for seed in 0..100 {
-        let mut scenario = quiet(vec![Fault {
+        let mut scenario = Scenario::quiet(vec![Fault {
             at: Duration::from_millis(1_500),
             lasts: Duration::from_secs(8),
             kind: FaultKind::FreezeManager(0),
@@ -90,7 +64,7 @@ fn a_run_that_is_stopped_while_it_queues_again_leaves_nothing() {
             kind,
         };
         let at = Duration::from_secs(5);
-        let scenario = quiet(vec![
+        let scenario = Scenario::quiet(vec![
             fault(at, FaultKind::RevokeLease(1)),
             fault(at + Duration::from_millis(after_ms), FaultKind::Signal(1)),
         ]);
@@ -107,7 +81,7 @@ pub fn lease_taken_meanwhile(seed: u64) -> Scenario {
         lasts: Duration::from_millis(until_ms - at_ms),
         kind: FaultKind::PauseMember(0),
     };
-    let mut scenario = quiet(vec![
+    let mut scenario = Scenario::quiet(vec![
         // Others lead from then on.
         paused(1_000, 4_000),
         paused(8_600 + seed % 25, 9_500 + seed * 37 % 1_000),
@@ -124,6 +98,39 @@ pub fn lease_taken_meanwhile(seed: u64) -> Scenario {
     scenario.hosts.truncate(1);
     scenario.hosts[0].arrives_at = Duration::from_millis(8_600);
     scenario
+}
+
+/// Somebody vanishes who held the lock, and after it only those come who must not wait.
+pub fn only_those_who_must_not_wait(seed: u64) -> Scenario {
+    let mut scenario = Scenario::quiet(vec![Fault {
+        at: Duration::from_millis(2_000 + seed * 37 % 1_000),
+        lasts: Duration::ZERO,
+        kind: FaultKind::KillManager(0),
+    }]);
+    scenario.seed = seed;
+    scenario.hosts[0].lock_delay = Duration::from_secs(2);
+    let mut hosts = vec![scenario.hosts[0].clone(); 4];
+    for (number, host) in hosts.iter_mut().enumerate().skip(1) {
+        host.nonblock = true;
+        host.arrives_at = Duration::from_secs(20 * number as u64);
+        host.command.runs_for = Duration::from_millis(10);
+    }
+    scenario.hosts = hosts;
+    scenario
+}
+
+/// Nobody of them waits out the lock delay of whoever vanished, and still the lock is not busy for ever.
+#[test]
+fn a_lock_that_nobody_waits_for_does_not_stay_busy() {
+    for seed in 0..20 {
+        let scenario = only_those_who_must_not_wait(seed);
+        let report = run(&scenario, Options::default());
+        assert_kept(&scenario, Options::default(), &report);
+        assert!(
+            report.sights.times(Sight::Busy) > 0,
+            "nobody met the one who vanished"
+        );
+    }
 }
 
 /// Found by the simulator: the place was called given back before there was a sign that keeps out what was under way, or
@@ -148,13 +155,22 @@ fn what_others_did_to_the_entry_does_not_keep_it_from_being_given_back() {
     }
 }
 
+/// Found by the simulator: of two locks one entry was gone with its lease, and the other one, which somebody had overwritten
+/// without a lease, stayed.
+#[test]
+fn of_several_locks_an_entry_that_was_overwritten_is_given_back() {
+    let scenario = with_policies(7_000_002_163);
+    let report = run(&scenario, Options::default());
+    assert_kept(&scenario, Options::default(), &report);
+}
+
 /// Found by the simulator, and a fault of its own: grant and entry came a second time, sent by somebody in between, when
 /// even the last contender was gone. Nobody of ours can do anything about that.
 #[test]
 fn what_others_send_again_when_everybody_has_left_is_not_ours() {
     let mut came_back = 0;
     for seed in 0..100 {
-        let mut scenario = quiet(vec![Fault {
+        let mut scenario = Scenario::quiet(vec![Fault {
             at: Duration::ZERO,
             lasts: Duration::from_secs(3),
             kind: FaultKind::Compact,

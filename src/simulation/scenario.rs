@@ -124,6 +124,7 @@ pub enum FaultKind {
     OverwriteEntry(usize),
     /// Its entry is deleted and put anew by somebody else, without a lease.
     ReplaceEntry(usize),
+    /// As soon as anything happens, what was before is forgotten.
     Compact,
     /// Somebody takes part in the queue by etcdctl.
     Foreign,
@@ -162,6 +163,33 @@ impl Fault {
 }
 
 impl Scenario {
+    /// Two contenders and a healthy cluster.
+    pub fn quiet(faults: Vec<Fault>) -> Self {
+        let mut holder = HostPlan::last();
+        holder.command.runs_for = Duration::from_secs(30);
+        let waiter = HostPlan {
+            arrives_at: Duration::from_secs(1),
+            ..HostPlan::last()
+        };
+        Self {
+            seed: 1,
+            weather: Weather::Betrayed,
+            members: vec![0],
+            commit_max: Duration::from_millis(5),
+            lag_max: Duration::from_millis(1),
+            revokes_early: false,
+            grants_percent: 100,
+            network: Network {
+                delay_max: Duration::from_millis(5),
+                late_percent: 0,
+                lost_percent: 0,
+                copied_percent: 0,
+            },
+            hosts: vec![holder, waiter],
+            faults,
+        }
+    }
+
     /// The history of a seed.
     pub fn draw(seed: u64) -> Self {
         let mut random = Random::new(seed);

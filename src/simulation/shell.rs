@@ -22,7 +22,7 @@ impl World {
         self.trace.note(|| format!("host {host}   begins"));
         kernel::enter(host);
         let members = self.scenario.members.len();
-        self.hosts[host].begin(members);
+        self.hosts[host].begin(members, mutants::connect_timeout(self.mutant));
         self.checker.arrived(host);
         let manager = self.hosts[host].manager.as_mut().expect("just begun");
         let first = manager.first_actions();
@@ -127,6 +127,18 @@ impl World {
                 }
                 self.checker.told_of_loss(number);
             }
+            Event::Enqueued { .. }
+            | Event::Waiting(_)
+            | Event::Admitted { .. }
+            | Event::Renewed { .. } => self.checker.heard(number),
+            Event::Busy { .. } => {
+                let orphans = self.cluster.orphans();
+                self.checker.met_orphans(orphans);
+            }
+            Event::Empty => {
+                let in_time = lease.is_some_and(|lease| lease.stop_at() > host.now());
+                self.checker.tree_was_seen_to_end(number, in_time);
+            }
             Event::Ended(_) => {
                 let late = lease.is_some_and(|lease| lease.stop_at() <= host.now());
                 self.checker.end_seen(number, late);
@@ -164,7 +176,12 @@ impl World {
         kernel::enter(number);
         let host = &self.hosts[number];
         match &action {
-            Action::Release { .. } | Action::Record { .. } => {
+            Action::Enqueue { .. } => self.checker.gives_up(number, false),
+            Action::Release { .. } => {
+                self.checker.gives_up(number, true);
+                self.checker.releases(number, host.machine.is_alive());
+            }
+            Action::Record { .. } => {
                 self.checker.releases(number, host.machine.is_alive());
             }
             Action::Keep { until, .. } => {
@@ -366,7 +383,7 @@ impl World {
         host.machine.kill(number);
         let outcome = match started {
             true => Outcome::Lost(loss),
-            false => Outcome::Defect("the manager process died before the command ran".to_owned()),
+            false => Outcome::HelperKilled("manager"),
         };
         self.checker.reported_by_front(number, &outcome);
         self.look_who_is_left();

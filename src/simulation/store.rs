@@ -1,7 +1,7 @@
 //! The store that all members agree on: keys with their revisions, and which of them hang on which lease. What
 //! etcd applies is one log, so this is one value; `cluster.rs` says who may add to it, and when.
 //!
-//! Compared with a real etcd by `conformance.rs`.
+//! Compared with a real etcd (service/etcd/simulated/conformance).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
@@ -55,6 +55,12 @@ impl Store {
         self.leases.iter().map(|(lease, (ttl, _))| (*lease, *ttl))
     }
 
+    /// What hangs on a lease.
+    pub fn keys_of(&self, lease: i64) -> Vec<Vec<u8>> {
+        let keys = self.leases.get(&lease).map(|(_, keys)| keys);
+        keys.into_iter().flatten().cloned().collect()
+    }
+
     pub fn get(&self, keys: &Keys) -> Vec<KeyValue> {
         self.within(keys)
             .map(|(key, value)| value.listed(key))
@@ -68,6 +74,45 @@ impl Store {
             kvs.iter_mut().for_each(|kv| kv.value.clear());
         }
         kvs
+    }
+
+    /// The same as it was at a revision; 0 is now.
+    pub fn list_at(&self, keys: &Keys, keys_only: bool, revision: i64) -> Result<Answer, Refusal> {
+        if revision > self.revision {
+            return Err(Refusal::FutureRevision);
+        }
+        if revision > 0 && revision < self.compacted {
+            return Err(Refusal::Compacted);
+        }
+        if revision <= 0 {
+            return Ok(Answer::Got(self.list(keys, keys_only)));
+        }
+        let mut then = BTreeMap::new();
+        let until = |change: &&Change| change.kv.mod_revision <= revision;
+        for change in self.history.iter().take_while(until) {
+            match change.deleted {
+                true => then.remove(&change.kv.key),
+                false => then.insert(change.kv.key.clone(), change.kv.clone()),
+            };
+        }
+        let mut kvs: Vec<KeyValue> = then.into_values().collect();
+        kvs.retain(|kv| keys.covers(&kv.key));
+        if keys_only {
+            kvs.iter_mut().for_each(|kv| kv.value.clear());
+        }
+        Ok(Answer::Got(kvs))
+    }
+
+    /// Forgets what was before this revision (etcd: server/storage/mvcc/kvstore.go, updateCompactRev).
+    pub fn compact(&mut self, revision: i64) -> Result<Answer, Refusal> {
+        if revision <= self.compacted {
+            return Err(Refusal::Compacted);
+        }
+        if revision > self.revision {
+            return Err(Refusal::FutureRevision);
+        }
+        self.compacted = revision;
+        Ok(Answer::Compacted)
     }
 
     pub fn one(&self, key: &[u8]) -> Option<KeyValue> {

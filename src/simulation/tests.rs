@@ -188,7 +188,7 @@ fn a_history_without_a_violation_is_the_same_twice() {
         traced: true,
         ..Options::default()
     };
-    for seed in 0..variable("SAME").unwrap_or(10) {
+    for seed in 0..variable("SAME").unwrap_or(40) {
         let [once, twice] = [(); 2].map(|()| run(&Scenario::draw(seed), options));
         assert_same(&once, &twice, seed);
     }

@@ -44,6 +44,7 @@ pub fn spoken(request: &Request) -> String {
         Request::Revoke { lease } => format!("revoke {lease:x}"),
         Request::KeepAlive { lease } => format!("keep {lease:x} alive"),
         Request::TimeToLive { lease } => format!("time to live of {lease:x}"),
+        Request::Compact { revision } => format!("compact to {revision}"),
         Request::Watch(watch) => {
             let (key, start) = (short(&watch.keys.key), watch.start_revision);
             format!("watch {key} from {start}")

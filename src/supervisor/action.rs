@@ -1,5 +1,7 @@
 //! What a run wants done: the other half of the seam. Performing an action is a plain match in `run.rs`.
 
+use std::time::Duration;
+
 use crate::clock::Instant;
 use crate::outcome::{Loss, Outcome};
 use crate::supervisor::event::{Queue, Trouble};
@@ -42,6 +44,13 @@ pub enum Action {
         give_up_at: Instant,
         /// How it ended.
         outcome: Outcome,
+    },
+
+    /// Answer the request to give the lock up: nothing of the command will run so long from now. Not answered:
+    /// nothing depends on it.
+    AnswerBreak {
+        /// How soon it will have stopped.
+        within: Duration,
     },
 
     // For the processes.

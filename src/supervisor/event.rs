@@ -46,6 +46,9 @@ pub enum Event {
     /// A newer contender took our place away (`--queue latest`): who, as far as it is known; harmless text.
     Superseded(Option<String>),
 
+    /// Somebody wants us to give the lock, or the place, up: who, harmless text.
+    BreakAsked(String),
+
     // From the lock service: the lease.
     /// A renewal succeeded and was validated.
     Renewed {
@@ -194,7 +197,7 @@ impl fmt::Display for Holder {
             }
             Self::Foreign { id, leased: false } => write!(
                 f,
-                "an entry without a lease ({id}), which stays until somebody deletes it"
+                "an entry without a lease ({id}), which stays until leasehold break removes it"
             ),
             Self::Vanished => write!(f, "a holder that vanished; its lock delay is not over"),
             Self::Unknown => write!(f, "somebody who could not be read"),

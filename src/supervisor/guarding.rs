@@ -48,6 +48,11 @@ impl Supervisor {
         }
     }
 
+    /// By when a command that is told to start has to have begun. Whatever `--on-loss` says: none begins without the lock.
+    pub fn start_by(&self) -> Option<Instant> {
+        self.lease.as_ref().map(Lease::kill_at)
+    }
+
     /// With `--on-loss warn`: the lock is lost, and the command runs on without it. What is proved (a key or a
     /// lease that is gone) replaces what is only feared.
     pub(super) fn lose(&mut self, loss: Loss) {

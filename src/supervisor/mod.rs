@@ -26,6 +26,8 @@ mod renewal;
 mod guarding;
 // Giving it back, and what goes with that.
 mod parting;
+// Giving it back because somebody asks for it.
+mod breaking;
 #[cfg(test)]
 mod tests;
 
@@ -242,6 +244,7 @@ impl Supervisor {
                 self.on_lease(now, event);
             }
             Event::Gone(loss) => self.on_gone(now, loss),
+            Event::BreakAsked(by) => self.on_break_asked(now, by),
             Event::Signal(signal) => self.on_signal(now, signal),
             Event::Released | Event::NotReleased(_) => self.on_released(now, event),
             Event::Recorded | Event::NotRecorded(_) => self.on_recorded(now, event),

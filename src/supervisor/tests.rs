@@ -1,5 +1,7 @@
 //! Scripts of events, and every pair of events in every phase. No clock, no process, no server.
 
+// Somebody wants it.
+mod breaking;
 // A lock that is lost without killing.
 mod on_loss;
 // What follows the end of the tree.
@@ -781,6 +783,7 @@ fn every_event(now: Instant) -> Vec<Event> {
         busy(),
         Event::AlreadyDone("by a@b".to_owned()),
         Event::Superseded(None),
+        Event::BreakAsked("ops@b".to_owned()),
         Event::NotEnqueued(trouble(TroubleKind::Unreachable)),
         Event::NotEnqueued(trouble(TroubleKind::Denied)),
         Event::Renewed {

@@ -7,16 +7,24 @@
 pub mod prompt;
 // What a message says.
 pub mod sentence;
+// What `watch` shows.
+pub mod live;
 // Tables for people.
 pub mod table;
+// Pictures of what happened.
+pub mod timeline;
 // The live line.
 mod waiting;
 
-use std::io::Write;
+use std::fs::File;
+use std::io::{ErrorKind, Write};
 use std::os::fd::AsFd;
+use std::os::unix::fs::OpenOptionsExt;
 use std::time::Duration;
 
+use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, poll};
+use nix::sys::stat::{SFlag, fstat};
 use serde_json::json;
 
 use crate::cli::LogFormat;
@@ -25,7 +33,7 @@ use crate::config::Talk;
 use crate::lock::name::LockName;
 use crate::outcome::{Ending, Outcome};
 use crate::supervisor::Message;
-use sentence::Level;
+use sentence::{Level, Note};
 use waiting::WaitingLine;
 
 /// Where messages go, and which.
@@ -71,7 +79,7 @@ impl Screen {
     /// Says how the run ended, if its ending does not say it all.
     pub fn say_outcome(&mut self, outcome: &Outcome) {
         self.hide_waiting();
-        let silent = (outcome.is_quiet() && self.talk.quiet)
+        let silent = (outcome.is_skip() && self.talk.quiet)
             || (outcome.is_chosen_skip() && !self.talk.verbose);
         if let Some(text) = outcome.sentence(&self.name).filter(|_| !silent) {
             self.write(Level::Error, outcome.name(), &text);
@@ -79,9 +87,11 @@ impl Screen {
     }
 
     /// Says something that is no message of the supervisor's.
-    pub fn note(&mut self, level: Level, event: &str, text: &str) {
+    pub fn note(&mut self, note: &Note) {
+        let level = note.level();
         if !self.is_silent(level, false) {
-            self.write(level, event, text);
+            let text = note.sentence(self.name.as_str());
+            self.write(level, note.name(), &text);
         }
     }
 
@@ -132,7 +142,16 @@ impl Screen {
 }
 
 /// Says how a run ended that was never set up: its lock's name is whatever was typed.
-pub fn complain_as(format: LogFormat, event: &str, lock: &str, text: &str) {
+pub fn refuse_as(format: LogFormat, outcome: &Outcome, lock: &str, text: &str) {
+    complain_as(format, outcome.name(), lock, text);
+}
+
+/// Says something beside that.
+pub fn note_as(format: LogFormat, note: &Note, lock: &str) {
+    complain_as(format, note.name(), lock, &note.sentence(lock));
+}
+
+fn complain_as(format: LogFormat, event: &str, lock: &str, text: &str) {
     match format {
         LogFormat::Text => complain(text),
         LogFormat::Json => {
@@ -164,16 +183,46 @@ const PATIENCE_MS: u8 = 100;
 /// One write per line, so that lines of several processes do not mix; nobody to tell when it fails, and
 /// dropped where stderr does not take it. Says whether it took it.
 fn write_line(line: &str, patience_ms: u8) -> bool {
-    let writable = stderr_is_writable(patience_ms);
-    if writable {
-        let _ = stderr().write_all(format!("{line}\n").as_bytes());
+    let give_up_at = clock::now() + Duration::from_millis(patience_ms.into());
+    let line = format!("{line}\n");
+    let mut rest = line.as_bytes();
+    let mut unblocked = unblocked();
+    while !rest.is_empty() {
+        let patience = give_up_at.since(clock::now()).as_millis();
+        if !stderr_is_writable(patience.try_into().unwrap_or(patience_ms)) {
+            return false;
+        }
+        let Some(stderr) = &mut unblocked else {
+            let _ = inherited().write_all(rest);
+            return true;
+        };
+        match stderr.write(rest) {
+            // A terminal takes as much as there is room for.
+            Ok(written) => rest = &rest[written..],
+            Err(error) if error.kind() == ErrorKind::WouldBlock && clock::now() < give_up_at => {}
+            Err(error) => return error.kind() != ErrorKind::WouldBlock,
+        }
     }
-    writable
+    true
+}
+
+/// stderr, where it is a terminal or a pipe, through a description of our own: writing to it never waits, although poll(2)
+/// says that there is room where it is not enough, and a terminal can be stopped in between. The inherited
+/// description is the command's as well.
+fn unblocked() -> Option<File> {
+    let kind = fstat(inherited()).ok()?.st_mode & SFlag::S_IFMT.bits();
+    let may_wait = kind == SFlag::S_IFCHR.bits() || kind == SFlag::S_IFIFO.bits();
+    may_wait.then_some(())?;
+    File::options()
+        .write(true)
+        .custom_flags(OFlag::O_NONBLOCK.bits() | OFlag::O_NOCTTY.bits())
+        .open("/proc/self/fd/2")
+        .ok()
 }
 
 /// Whether a line can be written to stderr without waiting for whoever reads it (poll(2), pipe(7)).
 fn stderr_is_writable(patience_ms: u8) -> bool {
-    let stderr = stderr();
+    let stderr = inherited();
     let mut fds = [PollFd::new(stderr.as_fd(), PollFlags::POLLOUT)];
     matches!(poll(&mut fds, patience_ms), Ok(1..))
 }
@@ -182,7 +231,7 @@ fn stderr_is_writable(patience_ms: u8) -> bool {
     clippy::disallowed_methods,
     reason = "ui/ is the only writer to stderr"
 )]
-fn stderr() -> std::io::Stderr {
+fn inherited() -> std::io::Stderr {
     std::io::stderr()
 }
 
@@ -201,30 +250,46 @@ pub fn system_error(error: &std::io::Error) -> String {
     error.to_string()
 }
 
-/// Writes a subcommand's result, and says how the program ends for it.
-pub fn print(text: &str) -> Ending {
-    match write_result(text) {
-        Ok(()) => Ending::Status(0),
-        // Whoever read it has gone; as without us, by the signal that says so.
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => {
-            Ending::Signal(libc::SIGPIPE)
-        }
-        Err(error) => {
-            complain(&format!("stdout: {}", system_error(&error)));
-            Ending::Status(STDOUT_FAILED)
-        }
+/// What stdout can show: nothing is assumed of what is no terminal. NO_COLOR (no-color.org) and TERM=dumb are heeded.
+pub fn look() -> table::Look {
+    table::Look {
+        width: size().map(|(width, _)| width),
+        colours: anstream::AutoStream::choice(&stdout()) != anstream::ColorChoice::Never,
     }
 }
 
-/// The exit status for a result that could not be written: EX_IOERR of sysexits(3).
-const STDOUT_FAILED: u8 = 74;
+/// How many columns and rows stdout has, where it is a terminal.
+fn size() -> Option<(usize, usize)> {
+    let (width, height) = terminal_size::terminal_size_of(stdout())?;
+    Some((usize::from(width.0), usize::from(height.0)))
+}
 
 #[expect(
     clippy::disallowed_methods,
     reason = "ui/ writes the results of subcommands"
 )]
+fn stdout() -> std::io::Stdout {
+    std::io::stdout()
+}
+
+/// Writes a subcommand's result, and says how the program ends for it.
+pub fn print(text: &str) -> Ending {
+    match write_result(text) {
+        Ok(()) => Ending::Status(0),
+        // Whoever read it has gone; as without us, by the signal that says so.
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ending::Signal(libc::SIGPIPE),
+        Err(error) => {
+            complain(&format!("stdout: {}", system_error(&error)));
+            Ending::Status(WRITING_FAILED)
+        }
+    }
+}
+
+/// The exit status for a result that could not be written: EX_IOERR of sysexits(3).
+pub const WRITING_FAILED: u8 = 74;
+
 fn write_result(text: &str) -> std::io::Result<()> {
-    let mut stdout = std::io::stdout().lock();
+    let mut stdout = stdout().lock();
     stdout.write_all(text.as_bytes())?;
     stdout.flush()
 }

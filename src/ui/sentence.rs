@@ -99,6 +99,77 @@ pub fn sentence(message: &Message, name: &LockName, wall: Timestamp) -> String {
     }
 }
 
+/// What is said beside the supervisor's messages.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Note {
+    /// A setting, its value and where it came from.
+    Setting(String),
+    /// Something about the settings that may not be as it was meant.
+    Remark(String),
+    /// What this machine lets us do.
+    Ability(String),
+    /// The command has ended and these, which it started, have not.
+    Leftovers(String),
+    /// These cannot be killed, so the lock is kept.
+    KeptForSurvivors(String),
+    /// These cannot be killed, and the lock is lost.
+    LostToSurvivors(String),
+    /// Why there is no report.
+    ReportNotWritten(String),
+    /// Why there are no metrics.
+    MetricsNotWritten(String),
+}
+
+impl Note {
+    /// The stable name in JSON.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Setting(_) => "setting",
+            Self::Remark(_) => "remark",
+            Self::Ability(_) => "ability",
+            Self::Leftovers(_) => "leftovers",
+            Self::KeptForSurvivors(_) | Self::LostToSurvivors(_) => "survivors",
+            Self::ReportNotWritten(_) => "report-not-written",
+            Self::MetricsNotWritten(_) => "metrics-not-written",
+        }
+    }
+
+    /// How much it matters.
+    pub const fn level(&self) -> Level {
+        match self {
+            Self::Setting(_) | Self::Remark(_) | Self::Ability(_) => Level::Debug,
+            Self::Leftovers(_) | Self::KeptForSurvivors(_) => Level::Warning,
+            Self::LostToSurvivors(_) | Self::ReportNotWritten(_) | Self::MetricsNotWritten(_) => {
+                Level::Error
+            }
+        }
+    }
+
+    /// What it says of this lock.
+    pub fn sentence(&self, name: &str) -> String {
+        match self {
+            Self::Setting(text) | Self::Remark(text) | Self::Ability(text) => text.clone(),
+            Self::Leftovers(names) => format!(
+                "{name}: the command has ended, but these it started run on: {names}; the lock is held until they end"
+            ),
+            Self::KeptForSurvivors(names) => {
+                format!(
+                    "{name}: these cannot be killed, so the lock is kept: {names}; end them by hand"
+                )
+            }
+            Self::LostToSurvivors(names) => format!(
+                "{name}: the lock is lost, but these cannot be killed and run on: {names}; end them by hand"
+            ),
+            Self::ReportNotWritten(why) => {
+                format!("{name}: the report could not be written: {why}")
+            }
+            Self::MetricsNotWritten(why) => {
+                format!("{name}: the metrics file could not be written: {why}")
+            }
+        }
+    }
+}
+
 /// `waiting for deploy/prod: 2nd of 5, held by deploy@build7 for 3m 12s ("release 4.2")`
 pub(super) fn waiting(name: &LockName, queue: &Queue, wall: Timestamp) -> String {
     let place = ordinal(queue.place);
@@ -123,6 +194,22 @@ pub(super) fn waiting(name: &LockName, queue: &Queue, wall: Timestamp) -> String
     };
     let name = queue.lock.as_ref().unwrap_or(name);
     format!("waiting for {name}: {place} of {waiting}, held by {holder}{others}")
+}
+
+/// How many wait, at the end of a sentence.
+pub fn waits(waiting: usize) -> String {
+    match waiting {
+        0 => String::new(),
+        1 => ", 1 waits".to_owned(),
+        many => format!(", {many} wait"),
+    }
+}
+
+/// A time in whole seconds, as people read it.
+pub fn second(at: Timestamp) -> String {
+    Timestamp::from_second(at.as_second())
+        .unwrap_or(at)
+        .to_string()
 }
 
 /// From `since` until `wall`, as people say it. Nothing where another host's text is no time; zero where its
@@ -175,8 +262,7 @@ fn ordinal(number: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lock::entry::{Entry, QueuePolicy};
-    use crate::lock::limit::Limit;
+    use crate::lock::entry::Entry;
 
     #[test]
     fn ordinals_are_english() {
@@ -197,25 +283,10 @@ mod tests {
 
     #[test]
     fn a_waiting_line_says_where_we_stand_and_who_holds_the_lock() {
-        let entry = Entry {
-            v: 1,
-            limit: Limit::EXCLUSIVE,
-            host: "build7".to_owned(),
-            user: "deploy".to_owned(),
-            pid: 1,
-            program: "release".to_owned(),
-            reason: "release 4.2".to_owned(),
-            queued: "2026-11-22T03:00:00Z".to_owned(),
-            held: None,
-            held_until: None,
-            queue: QueuePolicy::Fifo,
-            locks: Vec::new(),
-            lock_delay_ms: 2000,
-        };
         let queue = Queue {
             place: 2,
             waiting: 5,
-            holder: Holder::Known(Box::new(entry)),
+            holder: Holder::Known(Box::new(Entry::sample())),
             others: 0,
             lock: None,
         };

@@ -6,20 +6,20 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 use tempfile::tempdir;
 
-use crate::harness::etcd::Etcd;
 use crate::harness::eventually::{SOON, eventually};
 use crate::harness::fault::Fault;
 use crate::harness::leasehold::{Run, Running, binary};
 use crate::harness::processes::Moment;
+use crate::harness::service::{Service, in_a_folder_too};
 use crate::harness::together::in_threads;
 
-fn status(etcd: &Etcd, name: &str) -> Value {
+fn status(etcd: &Service, name: &str) -> Value {
     let output = etcd.leasehold(["status", "--json", name]).output();
     output.assert_status(0).assert_silent();
     serde_json::from_str(&output.stdout).expect("one JSON object")
 }
 
-fn hold_both(etcd: &Etcd, options: &[&str]) -> Running {
+fn hold_both(etcd: &Service, options: &[&str]) -> Running {
     let holder = etcd
         .run("a")
         .arguments(["--also", "b"])
@@ -32,7 +32,7 @@ fn hold_both(etcd: &Etcd, options: &[&str]) -> Running {
 
 #[test]
 fn all_are_put_at_one_revision_with_one_lease_and_one_token_and_given_back_together() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     let show = "echo $LEASEHOLD_TOKEN $LEASEHOLD_LEASE; echo $LEASEHOLD_LOCK_NAME; echo $LEASEHOLD_LOCK_NAMES; \
                 echo $LEASEHOLD_LOCK_KEY; echo $LEASEHOLD_SEQUENCER; echo $LEASEHOLD_ENCLOSING; cat";
     // One that is named twice counts once.
@@ -83,7 +83,7 @@ fn all_are_put_at_one_revision_with_one_lease_and_one_token_and_given_back_toget
 
 #[test]
 fn contenders_that_name_the_same_locks_in_every_order_never_wait_for_one_another_for_ever() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     let folder = tempdir().expect("a folder");
     let inside = folder.path().join("inside");
     let orders = [
@@ -113,7 +113,7 @@ fn contenders_that_name_the_same_locks_in_every_order_never_wait_for_one_another
 
 #[test]
 fn a_run_waits_for_any_of_them_and_says_for_which_and_the_others_are_reserved() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     let busy = etcd.hold("b");
     let waiter = etcd
         .run("a")
@@ -159,7 +159,7 @@ fn a_run_waits_for_any_of_them_and_says_for_which_and_the_others_are_reserved() 
 
 #[test]
 fn whoever_must_not_wait_takes_all_or_nothing() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     let store = etcd.store();
     let busy = etcd.hold("b");
     let output = etcd
@@ -202,7 +202,7 @@ fn whoever_must_not_wait_takes_all_or_nothing() {
 
 #[test]
 fn readers_and_slots_of_several_locks() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     let first = hold_both(&etcd, &["-s"]);
     let second = hold_both(&etcd, &["-s", "-n"]);
     etcd.run("b")
@@ -230,7 +230,7 @@ fn readers_and_slots_of_several_locks() {
 
 #[test]
 fn the_loss_of_any_one_of_them_is_a_loss_and_the_rest_is_given_back() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     let store = etcd.store();
     for lost in ["a", "b"] {
         let holder = etcd
@@ -259,7 +259,7 @@ fn the_loss_of_any_one_of_them_is_a_loss_and_the_rest_is_given_back() {
 #[test]
 fn one_key_of_a_set_is_deleted() {
     let mut fault = Fault::of("one key of a set of locks deleted");
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     let store = etcd.store();
     for (lost, kept) in [("a", "b"), ("b", "a")] {
         let holder = etcd
@@ -316,7 +316,7 @@ fn one_key_of_a_set_is_deleted() {
 
 #[test]
 fn a_fence_looks_at_every_key() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     let store = etcd.store();
     let holder = hold_both(&etcd, &["--on-loss", "warn"]);
     let text = holder.expect_stdout("\n");
@@ -343,7 +343,7 @@ fn a_fence_looks_at_every_key() {
 
 #[test]
 fn a_run_inside_that_wants_one_of_them_is_refused() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     let inner = format!("{} run x --also b -- true; echo $?", binary());
     let inner = inner.replace("run x --also b", "run --also b x");
     etcd.run("a")
@@ -358,7 +358,7 @@ fn a_run_inside_that_wants_one_of_them_is_refused() {
 
 #[test]
 fn a_holder_of_several_that_vanishes_delays_the_next_of_each() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     let holder = hold_both(&etcd, &["--ttl", "3", "--lock-delay", "2"]);
     holder.vanish();
     let store = etcd.store();
@@ -392,7 +392,7 @@ fn a_holder_of_several_that_vanishes_delays_the_next_of_each() {
 
 #[test]
 fn an_interrupted_waiter_leaves_none_of_them() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     let busy = etcd.hold("b");
     let waiter = etcd
         .run("a")
@@ -416,7 +416,7 @@ fn as_many_locks_as_one_transaction_takes_and_not_one_more() {
             .iter()
             .fold(run, |run, name| run.arguments(["--also", name]))
     };
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     let all = with(etcd.run("n0"), &names[..31])
         .arguments(["-n"])
         .shell("echo $LEASEHOLD_LOCK_NAMES")
@@ -436,3 +436,16 @@ fn as_many_locks_as_one_transaction_takes_and_not_one_more() {
         .output();
     output.assert_status(64).assert_stderr_has(["b c"]);
 }
+
+in_a_folder_too![
+    all_are_put_at_one_revision_with_one_lease_and_one_token_and_given_back_together,
+    contenders_that_name_the_same_locks_in_every_order_never_wait_for_one_another_for_ever,
+    a_run_waits_for_any_of_them_and_says_for_which_and_the_others_are_reserved,
+    whoever_must_not_wait_takes_all_or_nothing,
+    readers_and_slots_of_several_locks,
+    the_loss_of_any_one_of_them_is_a_loss_and_the_rest_is_given_back,
+    a_run_inside_that_wants_one_of_them_is_refused,
+    a_holder_of_several_that_vanishes_delays_the_next_of_each,
+    an_interrupted_waiter_leaves_none_of_them,
+    as_many_locks_as_one_transaction_takes_and_not_one_more,
+];

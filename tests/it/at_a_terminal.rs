@@ -1,15 +1,22 @@
 //! What people run at a terminal under leasehold: a pager, an editor, a shell; and terminals that go away.
 
+use std::fs::OpenOptions;
+use std::io::Write;
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
 use crate::harness::anatomy::{Own, assert_dead_within, is_root};
-use crate::harness::etcd::Etcd;
 use crate::harness::eventually::{SOON, eventually};
+use crate::harness::processes::Moment;
 use crate::harness::pty::Terminal;
+use crate::harness::service::{Service, in_a_folder_too};
 use crate::harness::shell::{
     Shell, all, in_every_shell, installed, is_in_foreground, sleeper, the_commands, typed,
 };
@@ -24,7 +31,7 @@ fn a_pager_behind_it_has_the_terminal() {
         untested::missing("less");
         return;
     }
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     in_every_shell(&etcd, |mut shell| {
         let run = etcd.run("job").command(["seq", "100000"]);
         shell.enter(&format!("{} | less", typed(&run)));
@@ -49,7 +56,7 @@ fn an_editor_edits() {
         untested::missing("vim");
         return;
     }
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     let folder = tempfile::tempdir().expect("a folder");
     in_every_shell(&etcd, |mut shell| {
         let file = folder.path().join(shell.name);
@@ -74,7 +81,7 @@ fn an_editor_edits() {
 
 #[test]
 fn a_terminal_left_raw_by_a_command_that_was_killed_is_repaired() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     // dash puts nothing back itself.
     let mut shell = Shell::dash(&etcd);
     let run = etcd
@@ -93,9 +100,45 @@ fn a_terminal_left_raw_by_a_command_that_was_killed_is_repaired() {
     etcd.store().assert_clean();
 }
 
+/// What waits for the end of what is being written (tcdrain(3), TCSADRAIN) waits for ever there.
+#[test]
+fn a_terminal_that_is_stopped_while_somebody_writes_to_it_is_repaired_at_once() {
+    let etcd = Service::start();
+    let mut terminal = Terminal::start(sleeper(&etcd).to_command());
+    terminal.expect("ready\r\n");
+    let own = Own::among(all(&etcd));
+    let device = format!("/proc/{}/fd/2", own.front.pid);
+    let mut device = OpenOptions::new()
+        .write(true)
+        .custom_flags(libc::O_NOCTTY)
+        .open(device)
+        .expect("its terminal");
+    terminal.press("\x13");
+    let written = Arc::new(AtomicUsize::new(0));
+    let writing = Arc::clone(&written);
+    // It hangs for as long as the terminal is there.
+    std::thread::spawn(move || {
+        while device.write_all(b".").is_ok() {
+            writing.fetch_add(1, Ordering::Relaxed);
+        }
+    });
+    let mut seen = (0, Moment::now());
+    eventually("the terminal takes nothing more", SOON, || {
+        let written = written.load(Ordering::Relaxed);
+        if written != seen.0 {
+            seen = (written, Moment::now());
+        }
+        let still = Moment::now().since(seen.1) > Duration::from_millis(200);
+        if still { Ok(()) } else { Err(written) }
+    });
+    own.manager.signal(Signal::SIGKILL);
+    own.front.wait_dead(SOON);
+    assert_eq!(terminal.wait().code(), Some(79));
+}
+
 #[test]
 fn a_shell_inside_has_its_own_jobs_and_can_suspend_itself() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     in_every_shell(&etcd, |mut shell| {
         let run = etcd.run("job").command([
             "env",
@@ -136,7 +179,7 @@ fn a_shell_inside_has_its_own_jobs_and_can_suspend_itself() {
 
 #[test]
 fn a_terminal_that_hangs_up_ends_the_command_and_frees_the_lock() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     in_every_shell(&etcd, |mut shell| {
         shell.start_job(&sleeper(&etcd));
         let command = the_commands(&etcd);
@@ -149,7 +192,7 @@ fn a_terminal_that_hangs_up_ends_the_command_and_frees_the_lock() {
 
 #[test]
 fn a_new_size_of_the_window_is_told_once() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     let mut shell = Shell::bash(&etcd);
     shell.start_job(&etcd.run("job").probe(["watch", "WINCH", "USR1"]));
     for rows in ["30", "40", "50"] {
@@ -168,7 +211,7 @@ fn a_new_size_of_the_window_is_told_once() {
 
 #[test]
 fn a_command_that_is_traced_by_its_parent_is_a_stopped_job_whatever_signal_it_gets() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     let mut shell = Shell::bash(&etcd);
     shell.enter(&typed(&etcd.run("job").probe(["trace-me"])));
     shell.expect("ready\r\n");
@@ -184,7 +227,7 @@ fn a_command_that_is_traced_by_its_parent_is_a_stopped_job_whatever_signal_it_ge
 
 #[test]
 fn without_a_shell_ctrl_z_does_nothing_since_nobody_could_continue() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     let run = etcd
         .run("job")
         .shell("echo ready; read line; echo got $line; exit 5");
@@ -203,7 +246,7 @@ fn a_terminal_that_hangs_up_on_a_run_without_a_shell_ends_it() {
         untested::not_allowed("only root can make a terminal hang up");
         return;
     }
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     // As under `ssh -t host leasehold ...`: the kernel tells the session's leader only.
     let mut terminal = Terminal::start(sleeper(&etcd).to_command());
     terminal.expect("ready\r\n");
@@ -217,3 +260,15 @@ fn a_terminal_that_hangs_up_on_a_run_without_a_shell_ends_it() {
     assert_eq!(terminal.wait().signal(), Some(1));
     etcd.store().assert_clean();
 }
+
+in_a_folder_too![
+    a_pager_behind_it_has_the_terminal,
+    an_editor_edits,
+    a_terminal_left_raw_by_a_command_that_was_killed_is_repaired,
+    a_shell_inside_has_its_own_jobs_and_can_suspend_itself,
+    a_terminal_that_hangs_up_ends_the_command_and_frees_the_lock,
+    a_new_size_of_the_window_is_told_once,
+    a_command_that_is_traced_by_its_parent_is_a_stopped_job_whatever_signal_it_gets,
+    without_a_shell_ctrl_z_does_nothing_since_nobody_could_continue,
+    a_terminal_that_hangs_up_on_a_run_without_a_shell_ends_it,
+];

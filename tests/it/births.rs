@@ -12,10 +12,10 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 
 use crate::harness::anatomy::{Own, freeze, name};
-use crate::harness::etcd::Etcd;
 use crate::harness::eventually::{SOON, eventually, let_time_pass_until};
 use crate::harness::leasehold::probe;
 use crate::harness::processes::Moment;
+use crate::harness::service::{Service, in_a_folder_too};
 use crate::harness::together::in_threads;
 use crate::harness::untested;
 
@@ -38,7 +38,7 @@ const TTL_S: &str = "3";
 /// queue gets the lock.
 #[test]
 fn whoever_is_killed_at_whatever_system_call_nobody_is_left() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     let run = |lock: &str| {
         let options = ["-q", "--ttl", TTL_S, "--lock-delay", "0"];
         etcd.run(lock).arguments(options).own_group()
@@ -90,7 +90,7 @@ fn whoever_is_killed_at_whatever_system_call_nobody_is_left() {
 
 #[test]
 fn a_waiter_whose_stub_is_killed_says_so_at_once_and_gives_its_place_back() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     let holder = etcd.hold("job");
     let waiter = etcd.run("job").command(["true"]).spawn();
     etcd.store().wait_for_entries("job", 2);
@@ -114,13 +114,20 @@ fn a_waiter_whose_stub_is_killed_says_so_at_once_and_gives_its_place_back() {
 /// the first to run again.
 #[test]
 fn a_stub_that_is_frozen_on_its_way_past_the_lease_becomes_no_command() {
-    let etcd = Etcd::start();
+    for on_loss in ["kill", "warn"] {
+        freeze_the_stub_on_its_way(on_loss);
+    }
+}
+
+fn freeze_the_stub_on_its_way(on_loss: &str) {
+    let etcd = Service::start();
     let folder = tempfile::tempdir().expect("a folder");
     let ran = folder.path().join("ran");
     let holder = etcd.hold("job");
     let waiter = etcd
         .run("job")
         .arguments(["-q", "--ttl", "3", "--lock-delay", "0"])
+        .arguments(["--on-loss", on_loss])
         .shell(&format!(": >{}", ran.display()))
         .spawn();
     etcd.store().wait_for_entries("job", 2);
@@ -147,7 +154,8 @@ fn a_stub_that_is_frozen_on_its_way_past_the_lease_becomes_no_command() {
     own.manager.signal(Signal::SIGCONT);
     own.witness.signal(Signal::SIGCONT);
     own.front.signal(Signal::SIGCONT);
-    waiter.wait().assert_nobody_left();
+    let output = waiter.wait();
+    output.assert_status(79).assert_nobody_left();
     assert!(!ran.exists());
 }
 
@@ -176,3 +184,8 @@ fn unread_in_pipes(pid: i32) -> bool {
             asked == 0 && unread > 0
         })
 }
+
+in_a_folder_too![
+    whoever_is_killed_at_whatever_system_call_nobody_is_left,
+    a_waiter_whose_stub_is_killed_says_so_at_once_and_gives_its_place_back,
+];

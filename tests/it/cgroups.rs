@@ -9,7 +9,8 @@ use crate::harness::cgroup::Cgroup;
 use crate::harness::etcd::Etcd;
 use crate::harness::eventually::{SOON, eventually};
 use crate::harness::leasehold::Run;
-use crate::harness::processes::Moment;
+use crate::harness::processes::{Moment, describe};
+use crate::harness::untested;
 
 /// The promise is milliseconds; nobody else runs at the same time, but for the machine's other work.
 const AFTER_THE_THAW: Duration = Duration::from_millis(100);
@@ -19,8 +20,7 @@ fn a_frozen_cgroup_is_dead_within_milliseconds_of_its_thaw_if_its_lease_ran_out(
     let etcd = Etcd::start();
     for user in ["root", "unprivileged"] {
         let Some(cgroup) = Cgroup::make() else {
-            println!("no cgroup can be made: not tried");
-            return;
+            return untested::not_allowed("no cgroup can be made");
         };
         let run = |name: &str| {
             etcd.run(name)
@@ -57,8 +57,7 @@ fn a_frozen_cgroup_is_dead_within_milliseconds_of_its_thaw_if_its_lease_ran_out(
 #[test]
 fn a_cgroup_that_a_killed_run_of_the_same_pid_left_is_no_hindrance_and_is_gone_afterwards() {
     let Some(cgroup) = Cgroup::make() else {
-        println!("no cgroup can be made: not tried");
-        return;
+        return untested::not_allowed("no cgroup can be made");
     };
     let etcd = Etcd::start();
     let left = format!("mkdir {}/leasehold-$$ && exec \"$@\"", cgroup.path());
@@ -74,6 +73,44 @@ fn a_cgroup_that_a_killed_run_of_the_same_pid_left_is_no_hindrance_and_is_gone_a
     assert!(cgroup.children().is_empty(), "{:?}", cgroup.children());
 }
 
+/// They are moved one by one, and whoever forks meanwhile leaves a child where it was.
+#[test]
+fn who_is_let_live_leaves_the_cgroup_also_while_it_forks() {
+    let etcd = Etcd::start();
+    let Some(cgroup) = Cgroup::make() else {
+        return untested::not_allowed("no cgroup can be made");
+    };
+    // The one that forks comes last.
+    let script = "exec 3<&0; \
+        for i in $(seq 300); do sleep 1000 <&- >&- 2>&- 3<&- & done; \
+        (for i in $(seq 300); do sleep 1001 3<&- & done; exec sleep 1002 3<&-) <&- >&- 2>&- & \
+        exec true";
+    let run = etcd.run("job").arguments(["-q", "--on-leftover", "leave"]);
+    let running = cgroup.holding(run.shell(script)).spawn();
+    assert!(running.process.ended_within(SOON));
+    let left = eventually("all have been forked", SOON, || {
+        let found: Vec<_> = running.processes();
+        let done = found
+            .iter()
+            .any(|process| describe(process.pid).ends_with(" 1002"));
+        if done && found.len() == 601 {
+            Ok(found)
+        } else {
+            Err(found.len())
+        }
+    });
+    let inside: Vec<String> = cgroup
+        .children()
+        .iter()
+        .map(|folder| std::fs::read_to_string(folder.join("cgroup.procs")).unwrap_or_default())
+        .collect();
+    for process in &left {
+        process.signal(Signal::SIGKILL);
+    }
+    assert!(inside.concat().is_empty(), "still in it: {inside:?}");
+    running.wait().assert_status(0).assert_nobody_left();
+}
+
 /// A command that leaves a process of root's behind, which an unprivileged leasehold may not signal.
 fn with_a_set_uid_child(etcd: &Etcd, uid: u32, folder: &std::path::Path) -> Run {
     let child = set_uid_shell(folder);
@@ -87,8 +124,7 @@ fn with_a_set_uid_child(etcd: &Etcd, uid: u32, folder: &std::path::Path) -> Run 
 fn in_a_delegated_cgroup_another_users_processes_die_in_time_whoever_dies_first() {
     let etcd = Etcd::start();
     let Some(cgroup) = Cgroup::make() else {
-        println!("no cgroup can be made: not tried");
-        return;
+        return untested::not_allowed("no cgroup can be made");
     };
     let uid = nobodys_uid();
     cgroup.delegate(uid);

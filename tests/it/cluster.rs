@@ -158,6 +158,34 @@ fn a_member_without_a_vote_is_passed_over() {
     fault.seen("runs ran without delay, and a waiter that reads through it in turn was served");
 }
 
+/// A renewal takes three round trips at first, and a quarter of the TTL is all the time it has.
+#[test]
+fn a_slow_network_costs_no_run() {
+    const TTL_S: u32 = 10;
+    let etcd = Etcd::start_three();
+    let held: Vec<(Vec<Proxy>, Running)> = [1, 3]
+        .into_iter()
+        .map(|members| {
+            let proxies = proxies(&etcd);
+            for proxy in &proxies {
+                proxy.delay(Duration::from_millis(200));
+            }
+            let holder = run_through(&proxies[..members], &format!("job/{members}"))
+                .ttl(TTL_S)
+                .shell("echo ready; cat")
+                .spawn();
+            holder.expect_stdout("ready");
+            (proxies, holder)
+        })
+        .collect();
+    let ttl = Duration::from_secs(u64::from(TTL_S));
+    let_time_pass_until(Moment::now() + ttl + ttl / 4);
+    for (_proxies, holder) in held {
+        holder.wait().assert_status(0).assert_silent();
+    }
+    etcd.store().assert_clean();
+}
+
 #[test]
 fn a_run_outlives_the_trouble_of_any_one_member() {
     let mut fault = Fault::of("one of three unreachable, silent or slow");

@@ -146,7 +146,7 @@ fn a_run_is_refused_with_78_for_every_file_that_cannot_be_used() {
     let big = home.file("big.toml", &"# much\n".repeat(200_000), 0o644);
     let text = home.file("text.toml", "this is no TOML\n", 0o644);
     let binary = home.file("binary.toml", "", 0o644);
-    std::fs::write(&binary, [0xff, 0xfe]).expect("written");
+    std::fs::write(&binary, [0xff, 0x80]).expect("written");
     let folder = home.0.path();
     for (option, path, part) in [
         ("--config", &text, "text.toml:1: "),

@@ -10,13 +10,13 @@ use crate::harness::etcd::Etcd;
 use crate::harness::eventually::SOON;
 use crate::harness::leasehold::Run;
 use crate::harness::processes::Moment;
+use crate::harness::untested;
 
 #[test]
 fn where_no_process_can_be_made_no_cgroup_of_ours_is_left() {
     let etcd = Etcd::start();
     let Some(group) = PidsGroup::make() else {
-        println!("no cgroup that limits processes to make: not tried");
-        return;
+        return untested::not_allowed("no cgroup that limits processes can be made");
     };
     // The front, the witness, the manager, the stub that becomes the command.
     for limit in 1..=4 {
@@ -79,8 +79,9 @@ impl Drop for PidsGroup {
 fn a_fork_bomb_within_a_limit_of_processes_dies_in_time() {
     let etcd = Etcd::start();
     if !is_root() {
-        println!("not root: no user of its own to limit, not tried");
-        return;
+        return untested::not_allowed(
+            "only root can limit the processes of a user whom nobody else is",
+        );
     }
     // At the end of its time, and with the front.
     let bomb = |options: &[&str], words: &[&str]| -> Run {

@@ -7,6 +7,7 @@ use nix::sys::signal::Signal;
 use crate::harness::etcd::Etcd;
 use crate::harness::eventually::SOON;
 use crate::harness::leasehold::Run;
+use crate::harness::service::{Service, in_a_folder_too};
 use crate::harness::together::in_threads;
 
 /// The signals whose default is not to end a process, and the two that no process can have of itself:
@@ -26,7 +27,7 @@ const NOT_FATAL: [Signal; 9] = [
 
 #[test]
 fn every_exit_status_of_the_command_is_passed_on() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     in_threads(4, 0..=255, |status: i32| {
         etcd.run(&format!("exit/{status}"))
             .shell(&format!("exit {status}"))
@@ -39,7 +40,7 @@ fn every_exit_status_of_the_command_is_passed_on() {
 
 #[test]
 fn every_fatal_signal_of_the_command_is_passed_on() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     let standard = Signal::iterator()
         .filter(|signal| !NOT_FATAL.contains(signal))
         .map(|signal| signal as i32);
@@ -56,7 +57,7 @@ fn every_fatal_signal_of_the_command_is_passed_on() {
 
 #[test]
 fn a_command_that_died_of_a_closed_pipe_ends_the_run_in_the_same_way() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     etcd.run("job")
         .probe(["die", &libc::SIGPIPE.to_string()])
         .output()
@@ -65,7 +66,7 @@ fn a_command_that_died_of_a_closed_pipe_ends_the_run_in_the_same_way() {
 
 #[test]
 fn a_shell_sees_128_and_the_signal() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     let run = etcd.run("job").probe(["die", "15"]).typed();
     Run::program("sh")
         .variable("LEASEHOLD_ENDPOINTS", &etcd.endpoints())
@@ -76,7 +77,7 @@ fn a_shell_sees_128_and_the_signal() {
 
 #[test]
 fn a_signal_while_waiting_is_128_and_the_signal() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     let holder = etcd.hold("job");
     for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
         let waiter = etcd.run("job").shell("echo ran").spawn();
@@ -93,7 +94,7 @@ fn a_signal_while_waiting_is_128_and_the_signal() {
 
 #[test]
 fn a_lost_lock_is_79() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     let holder = etcd.run("job").ttl(5).probe(["tree", "plain"]).spawn();
     holder.expect_stdout("ready");
     let store = etcd.store();
@@ -106,7 +107,7 @@ fn a_lost_lock_is_79() {
 
 #[test]
 fn the_end_of_the_maximum_runtime_is_124() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     let output = etcd
         .run("job")
         .arguments(["--max-runtime", "0.3s"])
@@ -123,7 +124,7 @@ fn the_end_of_the_maximum_runtime_is_124() {
 
 #[test]
 fn what_ignores_the_end_of_its_maximum_runtime_is_killed() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     etcd.run("job")
         .arguments(["--max-runtime", "0.3s", "-k", "0.2s"])
         .probe(["tree", "daemon"])
@@ -134,7 +135,7 @@ fn what_ignores_the_end_of_its_maximum_runtime_is_killed() {
 
 #[test]
 fn a_busy_lock_is_75() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     let holder = etcd.hold("job");
     let busy = |option: [&str; 1]| {
         etcd.run("job")
@@ -156,7 +157,7 @@ fn a_busy_lock_is_75() {
 
 #[test]
 fn a_busy_lock_is_what_conflict_exit_code_says() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     let _holder = etcd.hold("job");
     for (option, status) in [("-E0", 0), ("-E255", 255), ("--conflict-exit-code=3", 3)] {
         etcd.run("job")
@@ -170,7 +171,7 @@ fn a_busy_lock_is_what_conflict_exit_code_says() {
 
 #[test]
 fn no_etcd_is_69() {
-    let mut etcd = Etcd::start();
+    let mut etcd = Service::start();
     etcd.only().stop();
     etcd.run("job")
         .arguments(["--connect-timeout", "1"])
@@ -198,7 +199,7 @@ fn no_quorum_is_69() {
 
 #[test]
 fn an_etcd_that_wants_to_know_who_we_are_is_77() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     etcd.etcdctl(["user", "add", "root:secret"])
         .output()
         .assert_status(0);
@@ -217,7 +218,7 @@ fn an_etcd_that_wants_to_know_who_we_are_is_77() {
 
 #[test]
 fn wrong_usage_is_64() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     for words in [
         vec!["run"],
         vec!["run", "job"],
@@ -249,7 +250,7 @@ fn a_wrong_setting_in_the_environment_is_78() {
 
 #[test]
 fn what_cannot_be_executed_is_126() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     for path in ["/etc/passwd", "/"] {
         etcd.run("job")
             .command([path])
@@ -263,7 +264,7 @@ fn what_cannot_be_executed_is_126() {
 
 #[test]
 fn what_does_not_exist_is_127() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     for path in ["no-such-command", "/no/such/command", "./no-such-command"] {
         etcd.run("job")
             .command([path])
@@ -277,7 +278,7 @@ fn what_does_not_exist_is_127() {
 
 #[test]
 fn a_waiter_whose_own_manager_is_killed_is_70() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     let holder = etcd.hold("job");
     let waiter = etcd.run("job").ttl(3).shell("echo ran").spawn();
     etcd.store().wait_for_entries("job", 2);
@@ -295,3 +296,18 @@ fn a_waiter_whose_own_manager_is_killed_is_70() {
         .assert_stderr_has(["job", "manager", "killed"]);
     holder.wait().assert_status(0);
 }
+
+in_a_folder_too![
+    every_exit_status_of_the_command_is_passed_on,
+    every_fatal_signal_of_the_command_is_passed_on,
+    a_command_that_died_of_a_closed_pipe_ends_the_run_in_the_same_way,
+    a_signal_while_waiting_is_128_and_the_signal,
+    a_lost_lock_is_79,
+    the_end_of_the_maximum_runtime_is_124,
+    what_ignores_the_end_of_its_maximum_runtime_is_killed,
+    a_busy_lock_is_75,
+    a_busy_lock_is_what_conflict_exit_code_says,
+    what_cannot_be_executed_is_126,
+    what_does_not_exist_is_127,
+    a_waiter_whose_own_manager_is_killed_is_70,
+];

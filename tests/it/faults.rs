@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use crate::harness::anatomy::{Own, nobodys_uid};
-use crate::harness::etcd::Etcd;
+use crate::harness::anatomy::{self, Own, nobodys_uid};
 use crate::harness::eventually::{SOON, let_time_pass_until};
 use crate::harness::fault::Fault as Line;
 use crate::harness::leasehold::{Run, Running};
 use crate::harness::processes::{Moment, Process};
+use crate::harness::service::{Service, in_a_folder_too};
 use crate::harness::together::in_threads;
 
 const TTL_S: u32 = 4;
@@ -57,7 +57,7 @@ impl User {
 fn whichever_process_of_leasehold_is_killed_the_tree_is_dead_at_once() {
     let mut line = Line::of("any one process of leasehold killed");
     let mut longest = Duration::ZERO;
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     let count = count_of_leaseholds_own(&etcd);
     for (index, user) in (0..count).flat_map(|index| USERS.map(|user| (index, user))) {
         let name = format!("killed/{index}");
@@ -89,7 +89,7 @@ fn whichever_process_of_leasehold_is_killed_the_tree_is_dead_at_once() {
 /// the tree for somebody else's child. A matter of microseconds: without the look at that, 15 of 900 were left.
 #[test]
 fn witness_and_manager_killed_at_once_leave_nobody_to_live_on() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     in_threads(6, 0..300, |round: usize| {
         let shape = SHAPES[round % 5];
         let running = tree_of(&etcd, &format!("{round}"), shape, User::Unprivileged);
@@ -102,7 +102,7 @@ fn witness_and_manager_killed_at_once_leave_nobody_to_live_on() {
 
 #[test]
 fn when_all_of_leasehold_is_killed_at_once_the_tree_is_dead_within_a_second() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     let running = tree(&etcd, "job", "daemon");
     let command = running.command_processes();
     let own = leaseholds_own(&running);
@@ -132,7 +132,7 @@ fn when_all_of_leasehold_is_killed_at_once_the_tree_is_dead_within_a_second() {
 fn whichever_process_of_leasehold_is_frozen_the_next_holder_finds_nobody() {
     let mut line = Line::of("any one process of leasehold frozen");
     let mut held = 0;
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     let count = count_of_leaseholds_own(&etcd);
     let own_uid = nix::unistd::geteuid().as_raw();
     let users = [own_uid, nobodys_uid()];
@@ -146,9 +146,11 @@ fn whichever_process_of_leasehold_is_frozen_the_next_holder_finds_nobody() {
         etcd.store().wait_for_entries(&name, 2);
         let frozen_at = Moment::now();
         let victim = &leaseholds_own(&running)[index];
+        let is_manager = anatomy::name(victim.pid) == "lock-manager";
         victim.signal(Signal::SIGSTOP);
         let_time_pass_until(frozen_at + TTL + TTL / 4);
         let still_held = etcd.store().entries(&name).len() == 2;
+        assert_eq!(still_held, !is_manager, "{name}: the manager renews");
         if still_held {
             held += 1;
             assert!(
@@ -172,7 +174,7 @@ fn whichever_process_of_leasehold_is_frozen_the_next_holder_finds_nobody() {
 
 #[test]
 fn a_tree_of_any_shape_dies_with_the_front() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     for (shape, user) in every_shape() {
         let running = tree_of(&etcd, shape, shape, user);
         let command = running.command_processes();
@@ -189,7 +191,7 @@ fn a_tree_of_any_shape_dies_with_the_front() {
 
 #[test]
 fn a_tree_of_any_shape_dies_at_the_end_of_its_maximum_runtime() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     for (shape, user) in every_shape() {
         let name = shape.replace(':', "/");
         let run = etcd
@@ -206,7 +208,7 @@ fn a_tree_of_any_shape_dies_at_the_end_of_its_maximum_runtime() {
 
 #[test]
 fn the_lock_is_held_until_the_last_left_over_process_has_ended() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     let running = etcd.run("job").probe(["tree", "orphans"]).spawn();
     running.expect_stderr("run on");
     let next = etcd.run("job").probe(["census", running.cookie()]).spawn();
@@ -222,7 +224,7 @@ fn the_lock_is_held_until_the_last_left_over_process_has_ended() {
 
 #[test]
 fn left_over_processes_are_stopped_where_that_is_asked_for() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     etcd.run("job")
         .arguments(["--on-leftover", "kill", "-k", "0.2"])
         .probe(["tree", "orphans"])
@@ -233,8 +235,43 @@ fn left_over_processes_are_stopped_where_that_is_asked_for() {
 }
 
 #[test]
+fn a_term_is_for_the_command_another_one_for_what_it_left_and_a_third_one_has_no_patience() {
+    let etcd = Service::start();
+    let leaving = |child: &str| {
+        let run = etcd.run("job").arguments(["-k", "100"]).ttl(300);
+        let script = format!("{child} >&- 2>&- & echo ready; exec sleep 1001");
+        let running = run.shell(&script).spawn();
+        running.expect_stdout("ready");
+        running.signal(Signal::SIGTERM);
+        // A second after the command's end.
+        running.expect_stderr("run on");
+        let left = running.command_processes();
+        assert_eq!(left.len(), 1, "who was left is let live");
+        assert_eq!(etcd.store().entries("job").len(), 1, "and the lock held");
+        running.signal(Signal::SIGTERM);
+        (running, left)
+    };
+    let (running, left) = leaving("sleep 1000");
+    assert_dead_within(&left, SOON, "its grace is long");
+    running
+        .wait_within(SOON)
+        .assert_signal(15)
+        .assert_nobody_left();
+    let (running, left) = leaving("(trap '' TERM; exec sleep 1000)");
+    running.expect_stderr("signal 15");
+    assert!(!left[0].is_dead(), "it ignores TERM");
+    running.signal(Signal::SIGTERM);
+    assert_dead_within(&left, SOON, "killed");
+    running
+        .wait_within(SOON)
+        .assert_signal(15)
+        .assert_nobody_left();
+    etcd.store().assert_clean();
+}
+
+#[test]
 fn two_hundred_holders_with_a_random_fault_each_never_meet() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     let mut random = Random::new();
     println!("seed {}", random.0);
     let mut holder = tree(&etcd, "job", "plain");
@@ -272,18 +309,18 @@ fn every_shape() -> impl Iterator<Item = (&'static str, User)> {
 
 /// A run whose command is a tree of this shape, standing.
 #[track_caller]
-fn tree(etcd: &Etcd, name: &str, shape: &str) -> Running {
+fn tree(etcd: &Service, name: &str, shape: &str) -> Running {
     tree_of(etcd, name, shape, User::OneOfTheTests)
 }
 
 #[track_caller]
-fn tree_of(etcd: &Etcd, name: &str, shape: &str, user: User) -> Running {
+fn tree_of(etcd: &Service, name: &str, shape: &str, user: User) -> Running {
     let running = user.runs(waiting_tree(etcd, name, shape)).spawn();
     running.expect_stdout("ready");
     running
 }
 
-fn waiting_tree(etcd: &Etcd, name: &str, shape: &str) -> Run {
+fn waiting_tree(etcd: &Service, name: &str, shape: &str) -> Run {
     etcd.run(&name.replace(':', "/"))
         .ttl(TTL_S)
         .arguments(["-q", "--lock-delay", "0"])
@@ -299,12 +336,12 @@ fn leaseholds_own(running: &Running) -> Vec<Process> {
         .collect();
     let mut own = running.processes();
     own.retain(|process| !command.contains(&process.pid));
-    own.sort_by_key(|process| (process.pid != running.pid(), process.pid));
+    own.sort_by_key(|process| (process.pid != running.pid(), anatomy::name(process.pid)));
     own
 }
 
 /// How many processes of its own leasehold has around a command.
-fn count_of_leaseholds_own(etcd: &Etcd) -> usize {
+fn count_of_leaseholds_own(etcd: &Service) -> usize {
     let running = tree(etcd, "count", "plain");
     let count = leaseholds_own(&running).len();
     running.signal(Signal::SIGKILL);
@@ -396,15 +433,13 @@ impl Random {
 
 #[test]
 fn the_front_reports_what_the_dead_manager_knew() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     let report = tempfile::NamedTempFile::new().expect("a file");
     let run = etcd.run("job").ttl(TTL_S).report(report.path());
     let running = run.probe(["tree", "plain"]).spawn();
     running.expect_stdout("ready");
     let token = etcd.store().entries("job")[0].create_revision;
-    let own = leaseholds_own(&running);
-    // The last of them: the command's parent.
-    own.last().expect("a manager").signal(Signal::SIGKILL);
+    Own::of(&running).manager.signal(Signal::SIGKILL);
     running.wait_within(SOON).assert_status(79);
     let text = std::fs::read_to_string(report.path()).expect("a report");
     let report: serde_json::Value = serde_json::from_str(&text).expect("one JSON object");
@@ -414,3 +449,16 @@ fn the_front_reports_what_the_dead_manager_knew() {
         assert!(report[field].is_string(), "{field} in {report}");
     }
 }
+
+// Not the one with users who run at the same time: a folder is one user's.
+in_a_folder_too![
+    whichever_process_of_leasehold_is_killed_the_tree_is_dead_at_once,
+    when_all_of_leasehold_is_killed_at_once_the_tree_is_dead_within_a_second,
+    whichever_process_of_leasehold_is_frozen_the_next_holder_finds_nobody,
+    a_tree_of_any_shape_dies_with_the_front,
+    a_tree_of_any_shape_dies_at_the_end_of_its_maximum_runtime,
+    the_lock_is_held_until_the_last_left_over_process_has_ended,
+    left_over_processes_are_stopped_where_that_is_asked_for,
+    two_hundred_holders_with_a_random_fault_each_never_meet,
+    the_front_reports_what_the_dead_manager_knew,
+];

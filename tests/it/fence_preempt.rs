@@ -93,6 +93,24 @@ fn what_a_command_sends_to_its_parent_preempts_nobody() {
         .assert_nobody_left();
 }
 
+/// As `systemctl kill -s USR1` does, to have a log file opened anew.
+#[test]
+fn what_somebody_sends_to_each_process_one_by_one_preempts_nobody() {
+    let machine = Machine::new();
+    let script = "trap 'echo told' USR1; echo ready; while ! read line; do :; done; echo $line";
+    let mut run = machine.run("33").shell(script).spawn();
+    run.expect_stdout("ready");
+    for process in run.processes() {
+        process.signal(Signal::SIGUSR1);
+    }
+    run.expect_stdout("told");
+    run.type_line("undisturbed");
+    run.wait()
+        .assert_status(0)
+        .assert_stdout("ready\ntold\nundisturbed\n")
+        .assert_nobody_left();
+}
+
 #[test]
 fn one_who_cannot_be_stopped_is_told_of_also_by_those_who_wait_for_ever() {
     if !nix::unistd::geteuid().is_root() {

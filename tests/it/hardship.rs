@@ -8,10 +8,10 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 
 use crate::harness::anatomy::{Own, assert_dead_within, is_root, name, set_uid_shell};
-use crate::harness::etcd::Etcd;
 use crate::harness::eventually::{SOON, eventually, let_time_pass_until};
 use crate::harness::leasehold::{Run, Running, probe};
 use crate::harness::processes::{Moment, describe};
+use crate::harness::service::{Service, in_a_folder_too};
 use crate::harness::shell::{installed, typed};
 use crate::harness::untested;
 
@@ -20,7 +20,7 @@ const SOON_DEAD: Duration = Duration::from_secs(2);
 
 /// Refused before anything was asked for: nobody is left, and etcd has never heard of it.
 #[track_caller]
-fn assert_refused_untouched(etcd: &Etcd, run: Run, reason: &str) {
+fn assert_refused_untouched(etcd: &Service, run: Run, reason: &str) {
     run.output()
         .assert_status(69)
         .assert_stdout("")
@@ -31,7 +31,7 @@ fn assert_refused_untouched(etcd: &Etcd, run: Run, reason: &str) {
 
 #[test]
 fn without_proc_a_run_is_refused_before_the_lock_is_taken() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     let run = etcd.run("job").shell("echo ran");
     assert_refused_untouched(
         &etcd,
@@ -54,7 +54,7 @@ fn without_proc_a_run_is_refused_before_the_lock_is_taken() {
 
 #[test]
 fn where_descriptors_are_short_a_run_works_or_is_refused_before_the_lock_is_taken() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     let limited = |limit: usize| {
         let limit = format!("--nofile={limit}");
         let run = etcd.run("job").shell("echo ran");
@@ -73,17 +73,16 @@ fn where_descriptors_are_short_a_run_works_or_is_refused_before_the_lock_is_take
 
 #[test]
 fn without_a_subreaper_a_run_is_refused_before_the_lock_is_taken() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     let run = etcd.run("job").shell("echo ran").without("subreaper");
     assert_refused_untouched(&etcd, run, "subreaper");
 }
 
 #[test]
 fn where_proc_hides_other_users_processes_the_own_tree_is_found_and_killed() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     if !is_root() {
-        println!("not root: /proc cannot be mounted with hidepid=2, not tried");
-        return;
+        return untested::not_allowed("only root can mount /proc with hidepid=2");
     }
     for shape in ["daemon", "deep:50"] {
         etcd.run("job")
@@ -101,7 +100,7 @@ fn where_proc_hides_other_users_processes_the_own_tree_is_found_and_killed() {
 
 #[test]
 fn without_pidfds_everything_holds_and_v_says_so() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     for shape in ["daemon", "deep:50", "wide:50"] {
         etcd.run("job")
             .arguments(["--max-runtime", "0.5", "-k", "0.2", "-v"])
@@ -134,7 +133,7 @@ fn without_pidfds_everything_holds_and_v_says_so() {
 
 #[test]
 fn without_a_controlling_terminal_or_any_device_but_null_a_run_is_a_run() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     let run = etcd.run("job").shell("echo ran");
     run.clone()
         .wrapped(["setsid", "--wait"])
@@ -154,7 +153,7 @@ fn without_a_controlling_terminal_or_any_device_but_null_a_run_is_a_run() {
 
 #[test]
 fn with_an_empty_dev_a_run_is_refused_or_works_but_leaves_nothing() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     let output = etcd
         .run("job")
         .shell("echo ran")
@@ -169,7 +168,7 @@ fn with_an_empty_dev_a_run_is_refused_or_works_but_leaves_nothing() {
 
 #[test]
 fn where_no_more_processes_can_be_made_a_run_is_refused_and_leaves_nobody() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     // The front, the witness, the manager, the stub that becomes the command.
     for limit in 1..=4 {
         let limit_text = format!("--nproc={limit}");
@@ -187,6 +186,9 @@ fn where_no_more_processes_can_be_made_a_run_is_refused_and_leaves_nobody() {
         } else {
             output.assert_status(0);
         }
+    }
+    if !is_root() {
+        untested::not_allowed("only root can limit the processes of a user whom nobody else is");
     }
     // The resolver of names needs a thread of its own.
     if is_root() {
@@ -222,12 +224,14 @@ fn where_no_more_processes_can_be_made_a_run_is_refused_and_leaves_nobody() {
 
 #[test]
 fn where_memory_is_short_a_run_works_or_is_refused_and_leaves_nobody() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     let mut worked = false;
     for megabytes in (4..40).chain([64, 512]) {
         let limit = format!("--as={}", megabytes << 20);
         let output = etcd
             .run("job")
+            // Who dies of it in the middle leaves its lease to the TTL.
+            .ttl(3)
             .shell("echo ran")
             .wrapped(["prlimit", &limit])
             .output();
@@ -243,10 +247,9 @@ fn where_memory_is_short_a_run_works_or_is_refused_and_leaves_nobody() {
 
 #[test]
 fn a_command_that_the_kernel_ends_for_its_memory_is_dead_and_the_lock_free() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     let Some(group) = MemoryGroup::make(64 << 20) else {
-        println!("no memory cgroup to make: not tried");
-        return;
+        return untested::not_allowed("no cgroup that limits memory can be made");
     };
     // tail(1) keeps all of what has no end of line.
     let output = etcd
@@ -296,10 +299,9 @@ impl Drop for MemoryGroup {
 
 #[test]
 fn a_process_of_another_user_is_named_and_the_lock_kept_until_it_is_gone() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     if !is_root() {
-        println!("not root: no set-uid program can be made, not tried");
-        return;
+        return untested::not_allowed("only root can make a set-uid program");
     }
     let folder = tempfile::tempdir().expect("a folder");
     let child = set_uid_shell(folder.path());
@@ -327,7 +329,7 @@ fn a_process_of_another_user_is_named_and_the_lock_kept_until_it_is_gone() {
 
 #[test]
 fn a_process_in_uninterruptible_sleep_is_named_and_the_lock_kept_until_it_is_gone() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     let Some(running) = run_that_hangs_in_a_system_call(&etcd) else {
         return;
     };
@@ -346,21 +348,21 @@ fn a_process_in_uninterruptible_sleep_is_named_and_the_lock_kept_until_it_is_gon
 
 #[test]
 fn a_front_that_is_left_with_somebody_whom_it_cannot_kill_says_so_and_ends() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     let Some(running) = run_that_hangs_in_a_system_call(&etcd) else {
         return;
     };
     Own::of(&running).manager.signal(Signal::SIGKILL);
-    let stderr = running.expect_stderr("run on although the lock is lost");
+    let stderr = running.expect_stderr("cannot be killed and run on");
     assert!(stderr.contains("uninterruptible"), "{stderr}");
     end_of_the_file_system(&running);
     running.wait().assert_status(79);
 }
 
 /// A run past its maximum runtime whose command waits for a file system that does not answer.
-fn run_that_hangs_in_a_system_call(etcd: &Etcd) -> Option<Running> {
+fn run_that_hangs_in_a_system_call(etcd: &Service) -> Option<Running> {
     if !is_root() || !Path::new("/dev/fuse").exists() {
-        eprintln!("no file system can be made that does not answer: not tried");
+        untested::not_allowed("no file system can be made that does not answer");
         return None;
     }
     let running = etcd
@@ -375,7 +377,9 @@ fn run_that_hangs_in_a_system_call(etcd: &Etcd) -> Option<Running> {
             .iter()
             .map(|process| describe(process.pid))
             .collect();
-        match states.iter().any(|state| state.contains("stat /mnt")) {
+        // Before it does it can be killed.
+        let hangs = |state: &String| state.contains("[D") && state.contains("stat /mnt");
+        match states.iter().any(hangs) {
             true => Ok(()),
             false => Err(states.join("; ")),
         }
@@ -395,7 +399,7 @@ fn end_of_the_file_system(running: &Running) {
 /// It runs no more, but the kernel takes its time to give back its memory.
 #[test]
 fn a_process_with_much_memory_dies_in_time() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     let running = etcd
         .run("job")
         .arguments(["-q", "--lock-delay", "0"])
@@ -421,7 +425,7 @@ fn a_clock_that_is_set_a_day_forward_or_back_changes_nothing() {
     let Some(library) = library else {
         return untested::missing("faketime");
     };
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     let folder = tempfile::tempdir().expect("a folder");
     let offset = folder.path().join("offset");
     let set = |to: &str| fs::write(&offset, format!("{to}\n")).expect("ours");
@@ -461,10 +465,9 @@ fn a_clock_that_is_set_a_day_forward_or_back_changes_nothing() {
 
 #[test]
 fn killall_leasehold_leaves_the_manager_which_kills_the_tree() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     if !installed("killall") {
-        println!("killall is not installed: not tried");
-        return;
+        return untested::missing("killall");
     }
     let run = etcd
         .run("job")
@@ -488,7 +491,7 @@ fn killall_leasehold_leaves_the_manager_which_kills_the_tree() {
 
 #[test]
 fn an_init_that_does_not_reap_gets_no_zombies_of_ours() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     for command in [["true"], ["false"]] {
         let output = etcd
             .run("job")
@@ -501,3 +504,21 @@ fn an_init_that_does_not_reap_gets_no_zombies_of_ours() {
     }
     etcd.store().assert_clean();
 }
+
+in_a_folder_too![
+    without_proc_a_run_is_refused_before_the_lock_is_taken,
+    where_descriptors_are_short_a_run_works_or_is_refused_before_the_lock_is_taken,
+    without_a_subreaper_a_run_is_refused_before_the_lock_is_taken,
+    where_proc_hides_other_users_processes_the_own_tree_is_found_and_killed,
+    without_pidfds_everything_holds_and_v_says_so,
+    without_a_controlling_terminal_or_any_device_but_null_a_run_is_a_run,
+    with_an_empty_dev_a_run_is_refused_or_works_but_leaves_nothing,
+    where_memory_is_short_a_run_works_or_is_refused_and_leaves_nobody,
+    a_command_that_the_kernel_ends_for_its_memory_is_dead_and_the_lock_free,
+    a_process_of_another_user_is_named_and_the_lock_kept_until_it_is_gone,
+    a_process_in_uninterruptible_sleep_is_named_and_the_lock_kept_until_it_is_gone,
+    a_front_that_is_left_with_somebody_whom_it_cannot_kill_says_so_and_ends,
+    a_process_with_much_memory_dies_in_time,
+    a_clock_that_is_set_a_day_forward_or_back_changes_nothing,
+    an_init_that_does_not_reap_gets_no_zombies_of_ours,
+];

@@ -1,9 +1,11 @@
 //! The harness: what the other tests stand on is tried by itself, without leasehold.
 
+use std::process::Command;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
+use crate::harness::decency;
 use crate::harness::etcd::{Etcd, free_port};
 use crate::harness::eventually::{SOON, eventually};
 use crate::harness::leasehold::Run;
@@ -101,6 +103,21 @@ fn exit_statuses_and_signals_are_seen_exactly() {
         .output()
         .assert_stdout("typed")
         .assert_nobody_left();
+}
+
+#[test]
+fn bounded_memory_is_refused_to_whoever_wants_more() {
+    let is_done = |bytes: &str, bounded: bool| {
+        let mut dd = Command::new("dd");
+        dd.args(["if=/dev/zero", "of=/dev/null", "count=1", bytes]);
+        if bounded {
+            decency::bound_memory(&mut dd);
+        }
+        dd.output().expect("dd").status.success()
+    };
+    assert!(is_done("bs=32M", false), "without a bound");
+    assert!(is_done("bs=1M", true), "within it");
+    assert!(!is_done("bs=32M", true), "beyond it");
 }
 
 #[test]

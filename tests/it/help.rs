@@ -40,8 +40,13 @@ fn the_readme_has_every_option_and_no_other() {
     help.push_str(&leasehold(&["status", "--help"]).stdout);
     let documented = section(&readme, "## All options");
     assert_eq!(long_options(&documented), long_options(&help));
-    for words in [["fence", "put"], ["fence", "run"]] {
-        help.push_str(&leasehold(&[&words[..], &["--help"]].concat()).stdout);
+    for words in [
+        &["fence", "put"][..],
+        &["fence", "run"],
+        &["break"],
+        &["history"],
+    ] {
+        help.push_str(&leasehold(&[words, &["--help"]].concat()).stdout);
     }
     let known = long_options(&help);
     for option in long_options(&readme) {

@@ -6,14 +6,14 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 use tempfile::tempdir;
 
-use crate::harness::etcd::Etcd;
 use crate::harness::eventually::{SOON, eventually, let_time_pass_until};
 use crate::harness::fault::Fault;
 use crate::harness::leasehold::{Output, Run};
 use crate::harness::processes::Moment;
+use crate::harness::service::{Service, in_a_folder_too};
 use crate::harness::together::in_threads;
 
-fn status(etcd: &Etcd, name: &str) -> Value {
+fn status(etcd: &Service, name: &str) -> Value {
     let output = etcd.leasehold(["status", "--json", name]).output();
     output.assert_status(0).assert_silent();
     serde_json::from_str(&output.stdout).expect("one JSON object")
@@ -21,14 +21,14 @@ fn status(etcd: &Etcd, name: &str) -> Value {
 
 /// Runs it at once or not at all.
 #[track_caller]
-fn at_once(etcd: &Etcd, options: &[&str], script: &str) -> Output {
+fn at_once(etcd: &Service, options: &[&str], script: &str) -> Output {
     let run = etcd.run("job").arguments(["-n"]).all_arguments(options);
     run.shell(script).output()
 }
 
 #[test]
 fn the_status_comes_at_once_and_the_lock_stays_without_a_process_of_ours() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     let output = at_once(&etcd, &["--hold-min", "4", "--reason", "why"], "exit 3");
     output.assert_status(3).assert_silent().assert_nobody_left();
     assert!(output.duration() < Duration::from_secs(2), "{output:?}");
@@ -62,7 +62,7 @@ fn the_status_comes_at_once_and_the_lock_stays_without_a_process_of_ours() {
 
 #[test]
 fn every_lock_of_several_stays_in_every_mode_and_with_its_limit() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     for mode in [&["-x"][..], &["-s"], &["--slots", "2"]] {
         let options = [mode, &["--also", "other", "--hold-min", "3"]].concat();
         at_once(&etcd, &options, "true").assert_status(0);
@@ -84,7 +84,7 @@ fn every_lock_of_several_stays_in_every_mode_and_with_its_limit() {
 
 #[test]
 fn what_has_lasted_longer_or_never_ran_is_given_back_at_once() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     at_once(&etcd, &["--hold-min", "0.2"], "sleep 0.4").assert_status(0);
     etcd.store().assert_clean();
     let missing = etcd.run("job").arguments(["-n", "--hold-min", "60"]);
@@ -109,7 +109,7 @@ fn what_has_lasted_longer_or_never_ran_is_given_back_at_once() {
 
 #[test]
 fn two_hosts_with_different_clocks_and_the_same_crontab_line_run_the_job_once() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     let folder = tempdir().expect("a folder");
     let ran = folder.path().join("ran");
     // Each waits for its own clock to come to the minute. The second one's is 1.5 s late, which is longer than the job
@@ -137,7 +137,7 @@ fn two_hosts_with_different_clocks_and_the_same_crontab_line_run_the_job_once() 
 #[test]
 fn a_holder_that_is_killed_before_the_hand_over_blocks_for_its_ttl_at_most() {
     let mut fault = Fault::of("a run with --hold-min is killed before it could hand its lock over");
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     let options = ["-n", "--ttl", "3", "--hold-min", "600", "--lock-delay", "0"];
     let holder = etcd.run("job").arguments(options);
     let holder = holder.shell("echo ready; cat").spawn();
@@ -154,7 +154,7 @@ fn a_holder_that_is_killed_before_the_hand_over_blocks_for_its_ttl_at_most() {
 #[test]
 fn where_it_cannot_be_handed_over_the_lock_is_left_to_its_ttl_and_not_given_back() {
     let mut fault = Fault::of("etcd is frozen when a run with --hold-min ends");
-    let mut etcd = Etcd::start();
+    let mut etcd = Service::start();
     let holder = etcd.run("job").arguments([
         "-n",
         "--ttl",
@@ -184,7 +184,7 @@ fn where_it_cannot_be_handed_over_the_lock_is_left_to_its_ttl_and_not_given_back
 
 #[test]
 fn whoever_does_not_wait_for_the_hand_over_does_not_give_the_lock_back() {
-    let mut etcd = Etcd::start();
+    let mut etcd = Service::start();
     let holder = etcd
         .run("job")
         .arguments(["-n", "--hold-min", "600", "--lock-delay", "0"]);
@@ -209,7 +209,7 @@ fn whoever_does_not_wait_for_the_hand_over_does_not_give_the_lock_back() {
 
 #[test]
 fn it_needs_a_contender_that_does_not_wait_for_its_end() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     for options in [&["--hold-min", "60"][..], &["--hold-min", "60", "-w", "60"]] {
         let run = etcd.run("job").all_arguments(options);
         let output = run.shell("true").output();
@@ -222,7 +222,7 @@ fn it_needs_a_contender_that_does_not_wait_for_its_end() {
 
 #[test]
 fn the_token_of_a_lock_that_is_only_kept_is_stale() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     let output = at_once(&etcd, &["--hold-min", "3"], "echo $LEASEHOLD_SEQUENCER");
     output.assert_status(0);
     let sequencer = output.stdout.trim();
@@ -232,3 +232,10 @@ fn the_token_of_a_lock_that_is_only_kept_is_stale() {
     put.output().assert_status(79);
     etcd.store().assert_clean();
 }
+
+in_a_folder_too![
+    every_lock_of_several_stays_in_every_mode_and_with_its_limit,
+    what_has_lasted_longer_or_never_ran_is_given_back_at_once,
+    a_holder_that_is_killed_before_the_hand_over_blocks_for_its_ttl_at_most,
+    it_needs_a_contender_that_does_not_wait_for_its_end,
+];

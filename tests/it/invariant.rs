@@ -7,11 +7,11 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
-use crate::harness::anatomy::{Own, freeze, nobodys_uid};
-use crate::harness::etcd::Etcd;
+use crate::harness::anatomy::{Own, command_of, freeze, nobodys_uid};
 use crate::harness::eventually::SOON;
 use crate::harness::leasehold::{Running, probe};
 use crate::harness::processes::{Moment, Process, describe};
+use crate::harness::service::Service;
 use crate::harness::store::Store;
 use crate::harness::together::in_threads;
 
@@ -105,13 +105,13 @@ const FAULTS: [Fault; 28] = [
 ];
 
 impl Fault {
-    fn strike(self, store: &Store, lock: &str, holder: &Running, tree: &[Process]) {
+    fn strike(self, store: &Store, lock: &str, holder: &Running, command: &Process) {
         let own = Own::of(holder);
         let who = |who| match who {
             Front => &own.front,
             Witness => &own.witness,
             Manager => &own.manager,
-            Command => &tree[0],
+            Command => command,
         };
         let kill = |process| who(process).signal(Signal::SIGKILL);
         match self {
@@ -145,7 +145,7 @@ impl Fault {
 
 #[test]
 fn two_hundred_second_holders_find_nobody_of_the_first_whatever_happened_to_it() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     let seed =
         std::env::var("LEASEHOLD_TEST_SEED").map_or(SEED, |seed| seed.parse().expect("a number"));
     eprintln!("LEASEHOLD_TEST_SEED={seed}");
@@ -175,7 +175,7 @@ fn two_hundred_second_holders_find_nobody_of_the_first_whatever_happened_to_it()
 
 /// Strikes the holder, and returns the next one.
 fn one_round(
-    etcd: &Etcd,
+    etcd: &Service,
     (lock, uid): (&str, u32),
     holder: Running,
     shape: &str,
@@ -185,20 +185,19 @@ fn one_round(
     let store = etcd.store();
     let next = contender(etcd, lock, shape, Some(&holder), uid);
     store.wait_for_entries(lock, 2);
-    let mut tree = holder.command_processes();
-    // The command itself first.
-    tree.sort_by_key(|process| process.pid);
+    let tree = holder.command_processes();
     assert!(
         !tree.is_empty(),
         "{lock}, round {round}: a tree should stand"
     );
+    let command = command_of(&holder);
     // Shown when the round fails, in the order of the rounds.
     eprintln!(
         "{lock}, round {round}: {fault:?} strikes {}",
         holder.cookie()
     );
     let struck_at = Moment::now();
-    fault.strike(&store, lock, &holder, &tree);
+    fault.strike(&store, lock, &holder, &command);
     let census = next.expect_stdout(" alive\n");
     let took = Moment::now().since(struck_at);
     eprintln!("{lock}, round {round}: {fault:?}: admitted after {took:?}");
@@ -227,7 +226,7 @@ fn one_round(
 }
 
 /// A run that, admitted, first looks whether anybody of the last holder lives, and then is a tree.
-fn contender(etcd: &Etcd, lock: &str, shape: &str, last: Option<&Running>, uid: u32) -> Running {
+fn contender(etcd: &Service, lock: &str, shape: &str, last: Option<&Running>, uid: u32) -> Running {
     let probe = probe();
     let census = last.map_or_else(String::new, |last| {
         format!("{probe} census {};", last.cookie())

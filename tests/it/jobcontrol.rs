@@ -5,16 +5,16 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 
 use crate::harness::anatomy::{Own, assert_dead_within, wait_stopped};
-use crate::harness::etcd::Etcd;
 use crate::harness::eventually::{SOON, eventually, let_time_pass_until};
 use crate::harness::processes::{Moment, Process, describe};
+use crate::harness::service::{Service, in_a_folder_too};
 use crate::harness::shell::{
     Shell, all, in_every_shell, in_foreground, sleeper, the_commands, typed,
 };
 
 #[test]
 fn ctrl_c_ends_a_running_command_and_the_shell_goes_on() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     in_every_shell(&etcd, |mut shell| {
         shell.start_job(&sleeper(&etcd));
         shell.terminal.press("\x03");
@@ -26,7 +26,7 @@ fn ctrl_c_ends_a_running_command_and_the_shell_goes_on() {
 
 #[test]
 fn ctrl_backslash_ends_it_as_well() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     in_every_shell(&etcd, |mut shell| {
         shell.start_job(&sleeper(&etcd));
         shell.terminal.press("\x1c");
@@ -38,7 +38,7 @@ fn ctrl_backslash_ends_it_as_well() {
 
 #[test]
 fn ctrl_c_ends_a_waiting_run_and_gives_its_place_back() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     let holder = etcd.hold("job");
     in_every_shell(&etcd, |mut shell| {
         shell.enter(&typed(&sleeper(&etcd)));
@@ -55,7 +55,7 @@ fn ctrl_c_ends_a_waiting_run_and_gives_its_place_back() {
 
 #[test]
 fn ctrl_c_ends_a_script_that_runs_it() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     let run = typed(&sleeper(&etcd));
     // By the shell that reads it, as well as in the shell that runs it: who dies of the signal is not asked again.
     for script_shell in ["bash", "dash", "zsh", "ksh"] {
@@ -73,7 +73,7 @@ fn ctrl_c_ends_a_script_that_runs_it() {
 
 #[test]
 fn ctrl_z_stops_it_bg_and_fg_continue_it_and_the_lease_lives_on() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     in_every_shell(&etcd, |mut shell| {
         shell.start_job(&etcd.run("job").probe(["watch", "CONT", "WINCH"]));
         for _ in 0..2 {
@@ -105,7 +105,7 @@ fn group_of(process: &Process) -> i32 {
 
 #[test]
 fn a_stop_that_nobody_can_refuse_stops_the_job_as_well() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     in_every_shell(&etcd, |mut shell| {
         shell.start_job(&etcd.run("job").probe(["watch", "CONT"]));
         for process in the_commands(&etcd) {
@@ -123,7 +123,7 @@ fn a_stop_that_nobody_can_refuse_stops_the_job_as_well() {
 
 #[test]
 fn started_in_the_background_it_stops_when_it_reads_and_goes_on_in_the_foreground() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     in_every_shell(&etcd, |mut shell| {
         let run = etcd.run("job").shell("read line; echo got $line; exit 3");
         shell.enter(&format!("{} &", typed(&run)));
@@ -150,7 +150,7 @@ fn started_in_the_background_it_stops_when_it_reads_and_goes_on_in_the_foregroun
 
 #[test]
 fn kill_percent_1_ends_a_job_in_the_background() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     in_every_shell(&etcd, |mut shell| {
         let run = etcd.run("job").probe(["signals"]);
         shell.enter(&format!("{} &", typed(&run)));
@@ -175,7 +175,7 @@ fn kill_percent_1_ends_a_job_in_the_background() {
 
 #[test]
 fn a_job_stopped_for_longer_than_its_lease_still_has_it() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     let ttl = Duration::from_secs(3);
     let mut shell = Shell::bash(&etcd);
     shell.start_job(&etcd.run("job").ttl(3).probe(["watch", "CONT"]));
@@ -199,7 +199,7 @@ fn a_job_stopped_for_longer_than_its_lease_still_has_it() {
 
 #[test]
 fn a_waiting_run_stopped_for_longer_than_its_lease_gives_up_its_place_and_queues_again() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     let holder = etcd.hold("job");
     let mut shell = Shell::bash(&etcd);
     let run = etcd.run("job").ttl(3).shell("echo ready; exit 2");
@@ -209,12 +209,13 @@ fn a_waiting_run_stopped_for_longer_than_its_lease_gives_up_its_place_and_queues
     // Stopped for a moment, it keeps its place.
     shell.terminal.press("\x1a");
     shell.expect_stopped();
-    assert_eq!(etcd.store().entries("job")[1].key, first.key);
+    let still = etcd.store().entries("job")[1].clone();
+    assert_eq!(still.create_revision, first.create_revision);
     // Stopped for longer, nobody waits for it.
     etcd.store().wait_for_entries("job", 1);
     shell.enter("fg");
     let second = etcd.store().wait_for_entries("job", 2)[1].clone();
-    assert_ne!(second.key, first.key, "a new place");
+    assert_ne!(second.create_revision, first.create_revision, "a new place");
     holder.wait().assert_status(0);
     shell.expect("ready\r\n");
     shell.expect_status(2);
@@ -224,7 +225,7 @@ fn a_waiting_run_stopped_for_longer_than_its_lease_gives_up_its_place_and_queues
 
 #[test]
 fn a_stopped_job_whose_manager_is_killed_is_dead() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     let mut shell = Shell::bash(&etcd);
     let run = etcd
         .run("job")
@@ -243,3 +244,17 @@ fn a_stopped_job_whose_manager_is_killed_is_dead() {
     shell.expect_status(79);
     shell.exit();
 }
+
+in_a_folder_too![
+    ctrl_c_ends_a_running_command_and_the_shell_goes_on,
+    ctrl_backslash_ends_it_as_well,
+    ctrl_c_ends_a_waiting_run_and_gives_its_place_back,
+    ctrl_c_ends_a_script_that_runs_it,
+    ctrl_z_stops_it_bg_and_fg_continue_it_and_the_lease_lives_on,
+    a_stop_that_nobody_can_refuse_stops_the_job_as_well,
+    started_in_the_background_it_stops_when_it_reads_and_goes_on_in_the_foreground,
+    kill_percent_1_ends_a_job_in_the_background,
+    a_job_stopped_for_longer_than_its_lease_still_has_it,
+    a_waiting_run_stopped_for_longer_than_its_lease_gives_up_its_place_and_queues_again,
+    a_stopped_job_whose_manager_is_killed_is_dead,
+];

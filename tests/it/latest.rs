@@ -6,20 +6,21 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 use tempfile::tempdir;
 
-use crate::harness::etcd::{Etcd, free_port};
+use crate::harness::etcd::free_port;
 use crate::harness::eventually::{SOON, eventually};
 use crate::harness::fault::Fault;
 use crate::harness::leasehold::{Run, Running};
 use crate::harness::proxy::{Lost, Proxy};
+use crate::harness::service::{Service, in_a_folder_too};
 
-fn latest(etcd: &Etcd, reason: &str) -> Run {
+fn latest(etcd: &Service, reason: &str) -> Run {
     let run = etcd.run("deploy");
     run.arguments(["--queue", "latest", "--reason", reason])
 }
 
 /// Starts it, and waits until it stands in the queue, as the last of so many.
 #[track_caller]
-fn queued(etcd: &Etcd, run: Run, count: usize) -> Running {
+fn queued(etcd: &Service, run: Run, count: usize) -> Running {
     let before = etcd.store().entries("deploy");
     let last = before.last().map_or(0, |entry| entry.create_revision);
     let run = run.shell("echo ran").spawn();
@@ -38,7 +39,7 @@ fn queued(etcd: &Etcd, run: Run, count: usize) -> Running {
 
 #[test]
 fn only_the_newest_waiter_runs_and_the_others_are_told_who_took_their_place() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     let holder = etcd.hold("deploy");
     let first = queued(&etcd, latest(&etcd, "4.1"), 2);
     let folder = tempdir().expect("a folder");
@@ -56,11 +57,7 @@ fn only_the_newest_waiter_runs_and_the_others_are_told_who_took_their_place() {
         serde_json::from_slice(&std::fs::read(report).expect("written")).expect("JSON");
     assert_eq!(report["outcome"], "superseded");
     let shown = etcd.leasehold(["status", "deploy"]).output();
-    assert!(
-        shown.stdout.contains(", latest, \"4.3\""),
-        "{}",
-        shown.stdout
-    );
+    assert!(shown.stdout.contains("latest, \"4.3\""), "{}", shown.stdout);
     holder.wait().assert_status(0);
     third.wait().assert_status(0).assert_stdout("ran\n");
     let store = etcd.store();
@@ -72,7 +69,7 @@ fn only_the_newest_waiter_runs_and_the_others_are_told_who_took_their_place() {
 
 #[test]
 fn a_quiet_one_says_nothing_when_its_place_is_taken() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     let holder = etcd.hold("deploy");
     let first = queued(&etcd, latest(&etcd, "4.1").arguments(["-q"]), 2);
     let second = queued(&etcd, latest(&etcd, "4.2"), 2);
@@ -83,7 +80,7 @@ fn a_quiet_one_says_nothing_when_its_place_is_taken() {
 
 #[test]
 fn the_holder_and_those_who_did_not_say_it_keep_their_places() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     // A holder that said it too.
     let holder = latest(&etcd, "4.0").shell("echo ready; cat").spawn();
     holder.expect_stdout("ready");
@@ -106,7 +103,7 @@ fn the_holder_and_those_who_did_not_say_it_keep_their_places() {
 
 #[test]
 fn one_that_waits_for_all_of_its_locks_takes_the_place_of_one_with_several() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     let holder = etcd.hold("deploy");
     let several = |run: Run| run.arguments(["--queue", "latest", "--also", "db"]);
     let older = queued(&etcd, several(etcd.run("deploy")), 2);
@@ -120,7 +117,7 @@ fn one_that_waits_for_all_of_its_locks_takes_the_place_of_one_with_several() {
 
 #[test]
 fn slots_and_readers_that_are_full_replace_their_waiters_too() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     let slots = |reason: &str| latest(&etcd, reason).arguments(["--slots", "2"]);
     let holders = ["1", "2"].map(|reason| {
         let holder = slots(reason).shell("echo ready; cat").spawn();
@@ -140,7 +137,7 @@ fn slots_and_readers_that_are_full_replace_their_waiters_too() {
 fn a_waiter_that_was_frozen_meanwhile_learns_it_when_it_goes_on() {
     let mut fault =
         Fault::of("a waiter is frozen while a newer one takes its place (--queue latest)");
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     let holder = etcd.hold("deploy");
     // One within its TTL, and one whose lease has run out by then.
     for (ttl, beyond) in [(30, false), (3, true)] {
@@ -183,7 +180,7 @@ fn a_waiter_that_was_frozen_meanwhile_learns_it_when_it_goes_on() {
 fn whoever_is_just_being_admitted_is_not_replaced() {
     // The holder gives its lock back at the very moment at which a newer waiter comes: either the older one runs, or the
     // newer one has its place. Nobody is lost, and nobody runs whose place was taken.
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     let mut ran = [0, 0];
     for round in 0..40 {
         let holder = etcd.hold("deploy");
@@ -226,7 +223,7 @@ fn whoever_is_just_being_admitted_is_not_replaced() {
 #[test]
 fn what_arrives_late_takes_nothing_from_one_who_holds_the_lock_by_then() {
     const STEPS_MAX: usize = 40;
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     let mut late = 0;
     for step in 1..=STEPS_MAX {
         let name = format!("deploy{step}");
@@ -268,3 +265,11 @@ fn what_arrives_late_takes_nothing_from_one_who_holds_the_lock_by_then() {
     println!("{late} times the newer one stood in the queue");
     assert!(late > 0, "nothing of what matters was stopped");
 }
+
+in_a_folder_too![
+    only_the_newest_waiter_runs_and_the_others_are_told_who_took_their_place,
+    a_quiet_one_says_nothing_when_its_place_is_taken,
+    one_that_waits_for_all_of_its_locks_takes_the_place_of_one_with_several,
+    slots_and_readers_that_are_full_replace_their_waiters_too,
+    whoever_is_just_being_admitted_is_not_replaced,
+];

@@ -5,13 +5,13 @@ use std::fs;
 use nix::sys::signal::Signal;
 
 use crate::harness::anatomy::Own;
-use crate::harness::etcd::Etcd;
 use crate::harness::eventually::{SOON, eventually};
 use crate::harness::leasehold::{Run, Running};
 use crate::harness::processes::{Process, describe};
+use crate::harness::service::{Service, in_a_folder_too};
 
 /// A command that ends when its stdin does, and leaves somebody behind.
-fn run(etcd: &Etcd) -> Run {
+fn run(etcd: &Service) -> Run {
     etcd.run("job")
         .arguments(["--on-leftover", "leave", "--lock-delay", "0", "--ttl", "3"])
         .shell("sleep 1000 <&- >&- 2>&- & echo ready; read line; exit 4")
@@ -33,7 +33,7 @@ fn command_and_left(running: &Running) -> (Process, Process) {
 
 #[test]
 fn it_lives_on_and_the_lock_is_free() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     for run in [run(&etcd), run(&etcd).unprivileged()] {
         let mut running = run.spawn();
         let (_, left) = command_and_left(&running);
@@ -55,7 +55,7 @@ fn it_lives_on_and_the_lock_is_free() {
 
 #[test]
 fn it_lives_on_when_leasehold_is_killed_before_it_has_given_the_lock_back() {
-    let mut etcd = Etcd::start();
+    let mut etcd = Service::start();
     for victim in ["front", "witness", "manager"] {
         let mut running = run(&etcd).spawn();
         let (command, left) = command_and_left(&running);
@@ -88,3 +88,5 @@ fn it_lives_on_when_leasehold_is_killed_before_it_has_given_the_lock_back() {
         }
     }
 }
+
+in_a_folder_too![it_lives_on_and_the_lock_is_free,];

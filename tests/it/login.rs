@@ -8,9 +8,10 @@ use tempfile::TempDir;
 
 use crate::harness::etcd::{Etcd, Options, free_port};
 use crate::harness::eventually::{SOON, let_time_pass_until};
-use crate::harness::leasehold::{Output, Run};
+use crate::harness::leasehold::{Output, Run, binary};
 use crate::harness::processes::Moment;
 use crate::harness::proxy::Proxy;
+use crate::harness::pty::Terminal;
 use crate::harness::together::in_threads;
 
 const TTL_S: u32 = 5;
@@ -32,7 +33,7 @@ fn the_documented_role_for_all_locks_is_enough_for_everything() {
         let etcd = with_users(Etcd::start());
         let folder = run_documented(&etcd, text, "A user for all locks");
         let as_user = |run: Run| as_user(run, "leasehold", folder.path());
-        everything_works(&etcd, "deploy/prod", &as_user);
+        everything_works(&etcd, "locks", "deploy/prod", &as_user);
     }
 }
 
@@ -41,7 +42,7 @@ fn the_documented_role_for_one_lock_is_enough_for_that_lock_and_no_other() {
     let etcd = with_users(Etcd::start());
     let folder = run_documented(&etcd, GUIDE, "For one lock");
     let as_user = |run: Run| as_user(run, "deployer", folder.path());
-    everything_works(&etcd, "deploy/prod", &as_user);
+    everything_works(&etcd, "lock-deploy-prod", "deploy/prod", &as_user);
     let output = as_user(etcd.run("other")).shell("echo ran").output();
     assert_denied(&output);
     output.assert_stderr_has([
@@ -112,6 +113,42 @@ fn a_wrong_password_is_refused_at_once_and_shown_nowhere() {
 }
 
 #[test]
+fn the_password_arrives_from_wherever_it_may_come() {
+    let etcd = with_users(Etcd::start());
+    user(&etcd, "cron", &["/leasehold/"]);
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("config.toml");
+    let content = format!("user = \"cron\"\npassword = \"{PASSWORD}\"\n");
+    std::fs::write(&file, content).expect("written");
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).expect("ours");
+    let file = file.to_str().expect("readable");
+    let both = format!("cron:{PASSWORD}");
+    let run = || etcd.run("job").shell("echo ran");
+    for run in [
+        run().arguments(["--user", &both]),
+        run().variable("LEASEHOLD_USER", &both),
+        run()
+            .arguments(["--user", "cron"])
+            .variable("LEASEHOLD_PASSWORD", PASSWORD),
+        run().variable("ETCDCTL_USER", &both),
+        run()
+            .variable("ETCDCTL_USER", "cron")
+            .variable("ETCDCTL_PASSWORD", PASSWORD),
+        run().arguments(["--config", file]),
+    ] {
+        let output = run.output();
+        output.assert_status(0).assert_stdout("ran\n");
+    }
+    let asking = run().arguments(["--user", "cron"]).to_command();
+    let mut terminal = Terminal::start(asking);
+    terminal.expect("password of cron");
+    terminal.press(&format!("{PASSWORD}\r"));
+    terminal.expect("ran");
+    assert_eq!(terminal.wait().code(), Some(0));
+    etcd.store().assert_clean();
+}
+
+#[test]
 fn nobody_is_let_in_without_a_user_and_the_sentence_says_what_is_missing() {
     let etcd = with_users(Etcd::start_three());
     let output = etcd.run("job").shell("echo ran").output();
@@ -178,8 +215,9 @@ fn a_forgotten_login_costs_neither_the_holder_nor_the_waiter_anything() {
     let waiter = run().shell("echo ran").spawn();
     waiter.expect_stderr("waiting");
     // Longer than a login lives unused, and through other members one after the other.
-    for proxy in &proxies {
-        proxy.cut();
+    let ways: [fn(&Proxy); 3] = [Proxy::cut, Proxy::blackhole, Proxy::blackhole];
+    for (proxy, breaks) in proxies.iter().zip(ways) {
+        breaks(proxy);
         let_time_pass_until(Moment::now() + TTL);
         proxy.mend();
     }
@@ -192,7 +230,31 @@ fn a_forgotten_login_costs_neither_the_holder_nor_the_waiter_anything() {
 
 #[test]
 fn a_change_of_roles_meanwhile_costs_a_holder_nothing() {
-    let etcd = with_users(Etcd::start());
+    a_change_of_roles_costs_nothing(with_users(Etcd::start()));
+}
+
+/// A signed token ends with every change of users or roles ("revision of auth store is old").
+#[test]
+fn nor_does_it_where_tokens_are_signed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let key = rcgen::KeyPair::generate().expect("a key on P-256");
+    let file = |name: &str, pem: String| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, pem).expect("written");
+        path.display().to_string()
+    };
+    let public = file("public", key.public_key_pem());
+    let private = file("private", key.serialize_pem());
+    let how = format!("jwt,pub-key={public},priv-key={private},sign-method=ES256,ttl=10m");
+    let options = Options {
+        // Its few bytes live as long as the test.
+        arguments: vec!["--auth-token", how.leak()],
+        ..Options::default()
+    };
+    a_change_of_roles_costs_nothing(with_users(Etcd::start_as(3, options)));
+}
+
+fn a_change_of_roles_costs_nothing(etcd: Etcd) {
     user(&etcd, "cron", &["/leasehold/"]);
     let folder = password_file(PASSWORD);
     let holder = as_user(etcd.run("job"), "cron", folder.path())
@@ -231,7 +293,7 @@ fn a_waiter_whose_permission_is_taken_away_is_told() {
 }
 
 /// A lock taken, waited for, given back after a vanished holder, and looked at.
-fn everything_works(etcd: &Etcd, name: &str, as_user: &dyn Fn(Run) -> Run) {
+fn everything_works(etcd: &Etcd, role: &str, name: &str, as_user: &dyn Fn(Run) -> Run) {
     let holder = as_user(etcd.run(name))
         .ttl(TTL_S)
         .arguments(["--lock-delay", "500ms"])
@@ -272,6 +334,23 @@ fn everything_works(etcd: &Etcd, name: &str, as_user: &dyn Fn(Run) -> Run) {
     let newer = latest();
     older.wait().assert_status(76);
     newer.wait().assert_status(0);
+    let app = ["role", "grant-permission", role, "readwrite", "/app/state"];
+    etcd.etcdctl(app).output().assert_status(0);
+    let writing = format!(
+        "{0} fence put /app/state v && {0} fence delete /app/state",
+        binary()
+    );
+    let fenced = as_user(etcd.run(name)).shell(&writing).output();
+    fenced.assert_status(0);
+    let holder = as_user(etcd.run(name))
+        .ttl(TTL_S)
+        .shell("echo ready; exec sleep 1000")
+        .spawn();
+    holder.expect_stdout("ready");
+    let token = etcd.store().entries(name)[0].create_revision.to_string();
+    let broken = etcd.leasehold(["break", name, "--token", &token]);
+    as_user(broken).output().assert_status(0);
+    holder.wait().assert_status(79);
 }
 
 pub(crate) fn with_users(mut etcd: Etcd) -> Etcd {

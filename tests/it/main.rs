@@ -39,6 +39,8 @@ mod hold_min;
 mod once;
 // The newest one only.
 mod latest;
+// Taken from whoever has it.
+mod break_lock;
 // Nobody runs without the lock.
 mod lease_loss;
 // Unless that was asked for.
@@ -55,14 +57,33 @@ mod interop;
 mod bad_input;
 // One member of three in trouble costs nothing.
 mod cluster;
+// Who may look, and break.
+mod oversight;
 // Encrypted, and with certificates on both sides.
 mod tls;
+// What stands between us and etcd, and is not etcd.
+mod in_between;
 // Users, passwords, and what they may.
 mod login;
 // The outcome in a file.
 mod report;
+// And as metrics.
+mod metrics;
+// Which wake somebody.
+mod alerts;
+// Messages for programs.
+mod events;
 // Who holds it.
 mod status;
+// Whether a machine and a cluster are fit for it.
+mod doctor;
+// All of them.
+mod list;
+mod local;
+// What happened.
+mod history;
+// What happens.
+mod watch;
 // Nobody reads what it says.
 mod unread;
 // Somebody at a keyboard.
@@ -77,6 +98,8 @@ mod odd_trees;
 mod cgroups;
 // What was let live outside the lock.
 mod left_alone;
+// Jobs of the shell that executed leasehold.
+mod foreign_jobs;
 // The table of promises, in milliseconds.
 mod promises;
 // Before there is a command.

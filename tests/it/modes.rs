@@ -5,10 +5,10 @@ use std::time::Duration;
 use serde_json::Value;
 use tempfile::tempdir;
 
-use crate::harness::etcd::Etcd;
 use crate::harness::eventually::{SOON, eventually};
 use crate::harness::leasehold::Running;
 use crate::harness::processes::Moment;
+use crate::harness::service::{Service, in_a_folder_too};
 use crate::harness::together::in_threads;
 
 const SHARED: &[&str] = &["-s"];
@@ -19,28 +19,28 @@ fn slots(number: &str) -> [&str; 2] {
 }
 
 /// Somebody who wants the lock and then holds it until it is waited for.
-fn start(etcd: &Etcd, options: &[&str]) -> Running {
+fn start(etcd: &Service, options: &[&str]) -> Running {
     etcd.run("job")
         .all_arguments(options)
         .shell("echo ready; cat")
         .spawn()
 }
 
-fn hold(etcd: &Etcd, options: &[&str]) -> Running {
+fn hold(etcd: &Service, options: &[&str]) -> Running {
     let holder = start(etcd, options);
     holder.expect_stdout("ready");
     holder
 }
 
 /// Somebody who has to wait: how many entries there are with it.
-fn queue_up(etcd: &Etcd, options: &[&str], entries: usize) -> Running {
+fn queue_up(etcd: &Service, options: &[&str], entries: usize) -> Running {
     let waiter = start(etcd, options);
     waiter.expect_stderr("waiting for job");
     etcd.store().wait_for_entries("job", entries);
     waiter
 }
 
-fn status(etcd: &Etcd) -> Value {
+fn status(etcd: &Service) -> Value {
     let output = etcd.leasehold(["status", "--json", "job"]).output();
     output.assert_status(0).assert_silent();
     serde_json::from_str(&output.stdout).expect("one JSON object")
@@ -53,7 +53,7 @@ fn lengths(status: &Value) -> (usize, usize) {
 
 #[test]
 fn readers_share_a_writer_waits_for_all_of_them_and_later_readers_for_the_writer() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     let readers = [hold(&etcd, SHARED), hold(&etcd, SHARED)];
     let writer = queue_up(&etcd, EXCLUSIVE, 3);
     let late = queue_up(&etcd, SHARED, 4);
@@ -73,7 +73,7 @@ fn readers_share_a_writer_waits_for_all_of_them_and_later_readers_for_the_writer
 
 #[test]
 fn all_readers_behind_a_writer_go_at_once_when_it_goes() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     let writer = hold(&etcd, EXCLUSIVE);
     let readers: Vec<Running> = (2..6)
         .map(|entries| queue_up(&etcd, SHARED, entries))
@@ -93,7 +93,7 @@ fn all_readers_behind_a_writer_go_at_once_when_it_goes() {
 
 #[test]
 fn so_many_hold_slots_and_the_next_takes_the_first_one_that_is_free() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     let three = slots("3");
     let first = hold(&etcd, &three);
     let second = hold(&etcd, &three);
@@ -117,7 +117,7 @@ fn so_many_hold_slots_and_the_next_takes_the_first_one_that_is_free() {
 
 #[test]
 fn never_more_than_the_slots_run_at_a_time_and_as_many_as_there_are() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     let folder = tempdir().expect("a folder");
     let inside = folder.path().join("inside");
     std::fs::create_dir(&inside).expect("a folder");
@@ -149,7 +149,7 @@ fn never_more_than_the_slots_run_at_a_time_and_as_many_as_there_are() {
 
 #[test]
 fn the_smallest_number_of_slots_among_them_decides_and_status_shows_it() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     let wide = hold(&etcd, &slots("5"));
     assert_eq!(status(&etcd)["limit"], 5);
     let narrow = hold(&etcd, &slots("2"));
@@ -163,15 +163,11 @@ fn the_smallest_number_of_slots_among_them_decides_and_status_shows_it() {
     let people = etcd.leasehold(["status", "job"]).output();
     people.assert_status(0);
     let lines: Vec<&str> = people.stdout.lines().collect();
-    assert_eq!(lines[0], "job is held by 2 of at most 2");
-    assert_eq!(lines.len(), 4, "{}", people.describe());
-    assert!(lines[1].contains("slots 5"), "{}", people.describe());
-    assert!(lines[2].contains("slots 2"), "{}", people.describe());
-    assert!(
-        lines[3].trim_start().starts_with("1. "),
-        "{}",
-        people.describe()
-    );
+    assert_eq!(lines[0], "job is held by 2 of at most 2, 1 waits");
+    assert_eq!(lines.len(), 6, "{}", people.describe());
+    assert!(lines[3].contains("slots 5"), "{}", people.describe());
+    assert!(lines[4].contains("slots 2"), "{}", people.describe());
+    assert!(lines[5].starts_with("1. "), "{}", people.describe());
     // The strict one goes, and the others are as many as they allow themselves.
     narrow.wait().assert_status(0);
     late.expect_stdout("ready");
@@ -185,7 +181,7 @@ fn the_smallest_number_of_slots_among_them_decides_and_status_shows_it() {
 
 #[test]
 fn whoever_must_not_wait_runs_beside_those_it_can_and_never_queues() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     let store = etcd.store();
     let impatient = |options: &[&str]| {
         etcd.run("job")
@@ -223,7 +219,7 @@ fn whoever_must_not_wait_runs_beside_those_it_can_and_never_queues() {
 
 #[test]
 fn readers_that_must_not_wait_all_run_although_they_come_together() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     let reader = hold(&etcd, SHARED);
     in_threads(8, 0..40, |_| {
         etcd.run("job")
@@ -239,7 +235,7 @@ fn readers_that_must_not_wait_all_run_although_they_come_together() {
 
 #[test]
 fn waiting_for_a_slot_can_run_out() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     let holders = [hold(&etcd, &slots("2")), hold(&etcd, &slots("2"))];
     let output = etcd
         .run("job")
@@ -257,7 +253,7 @@ fn waiting_for_a_slot_can_run_out() {
 
 #[test]
 fn etcdctl_in_the_queue_is_one_exclusive_contender_among_all_modes() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     let readers = [hold(&etcd, SHARED), hold(&etcd, SHARED)];
     let folder = tempdir().expect("a folder");
     let fifo = folder.path().join("fifo");
@@ -286,7 +282,7 @@ fn etcdctl_in_the_queue_is_one_exclusive_contender_among_all_modes() {
 
 #[test]
 fn a_mixed_crowd_never_runs_beside_a_writer() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     let folder = tempdir().expect("a folder");
     let inside = folder.path().join("inside");
     std::fs::create_dir(&inside).expect("a folder");
@@ -337,7 +333,7 @@ fn a_mixed_crowd_never_runs_beside_a_writer() {
 
 #[test]
 fn a_vanished_reader_delays_no_reader_and_a_vanished_slot_is_free_after_its_delay() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     let store = etcd.store();
     let vanishing = hold(&etcd, &["-s", "--ttl", "3", "--lock-delay", "60"]);
     vanishing.vanish();
@@ -363,7 +359,7 @@ fn a_vanished_reader_delays_no_reader_and_a_vanished_slot_is_free_after_its_dela
         .assert_status(75)
         .assert_stderr_has(["vanished"]);
 
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     let vanishing = hold(&etcd, &["--slots", "2", "--ttl", "3", "--lock-delay", "2"]);
     let other = hold(&etcd, &slots("2"));
     let waiter = etcd
@@ -395,7 +391,7 @@ fn a_vanished_reader_delays_no_reader_and_a_vanished_slot_is_free_after_its_dela
 
 #[test]
 fn the_sequencer_says_how_the_lock_is_held_and_fence_run_takes_only_exclusive_ones() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     let folder = tempdir().expect("a folder");
     let state = folder.path().join("state");
     let fenced = format!(
@@ -468,7 +464,7 @@ fn contradictions_and_impossible_numbers_of_slots_are_refused() {
 
 #[test]
 fn a_file_can_say_how_many_slots_a_lock_has_and_the_command_line_is_stronger() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     let folder = tempdir().expect("a folder");
     let file = folder.path().join("config.toml");
     std::fs::write(&file, "[lock.job]\nslots = 2\n").expect("written");
@@ -494,3 +490,16 @@ fn a_file_can_say_how_many_slots_a_lock_has_and_the_command_line_is_stronger() {
         .assert_status(78)
         .assert_stderr_has([file, "slots", "a number from 1"]);
 }
+
+in_a_folder_too![
+    readers_share_a_writer_waits_for_all_of_them_and_later_readers_for_the_writer,
+    all_readers_behind_a_writer_go_at_once_when_it_goes,
+    so_many_hold_slots_and_the_next_takes_the_first_one_that_is_free,
+    never_more_than_the_slots_run_at_a_time_and_as_many_as_there_are,
+    the_smallest_number_of_slots_among_them_decides_and_status_shows_it,
+    whoever_must_not_wait_runs_beside_those_it_can_and_never_queues,
+    readers_that_must_not_wait_all_run_although_they_come_together,
+    waiting_for_a_slot_can_run_out,
+    a_vanished_reader_delays_no_reader_and_a_vanished_slot_is_free_after_its_delay,
+    a_file_can_say_how_many_slots_a_lock_has_and_the_command_line_is_stronger,
+];

@@ -5,9 +5,9 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 
 use crate::harness::anatomy::{Own, assert_dead_within, children};
-use crate::harness::etcd::Etcd;
 use crate::harness::leasehold::{Run, Running, probe};
 use crate::harness::processes::Process;
+use crate::harness::service::{Service, in_a_folder_too};
 
 /// The promise is 100 ms on a machine with time; tests share two cores with one another.
 const SOON_DEAD: Duration = Duration::from_secs(2);
@@ -39,13 +39,13 @@ fn tree(running: &Running) -> Vec<Process> {
 
 /// As the user of the tests, who may have a cgroup to kill by, and as one who has none.
 #[track_caller]
-fn assert_dies_when(etcd: &Etcd, shape: &str, run: Run, strike: impl Fn(&Own)) {
+fn assert_dies_when(etcd: &Service, shape: &str, run: Run, strike: impl Fn(&Own)) {
     assert_one_dies_when(etcd, shape, run.clone(), &strike);
     assert_one_dies_when(etcd, shape, run.unprivileged(), &strike);
 }
 
 #[track_caller]
-fn assert_one_dies_when(etcd: &Etcd, shape: &str, run: Run, strike: impl Fn(&Own)) {
+fn assert_one_dies_when(etcd: &Service, shape: &str, run: Run, strike: impl Fn(&Own)) {
     let running = run
         .arguments(["-q", "--lock-delay", "0", "--ttl", "3"])
         .probe(["odd", shape])
@@ -61,7 +61,7 @@ fn assert_one_dies_when(etcd: &Etcd, shape: &str, run: Run, strike: impl Fn(&Own
 
 #[test]
 fn with_the_front() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     for shape in SHAPES {
         assert_dies_when(&etcd, shape, etcd.run(shape), |own| {
             own.front.signal(Signal::SIGKILL);
@@ -72,7 +72,7 @@ fn with_the_front() {
 
 #[test]
 fn with_the_manager() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     for shape in SHAPES {
         assert_dies_when(&etcd, shape, etcd.run(shape), |own| {
             own.manager.signal(Signal::SIGKILL);
@@ -83,7 +83,7 @@ fn with_the_manager() {
 
 #[test]
 fn with_front_and_manager() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     for shape in SHAPES {
         assert_dies_when(&etcd, shape, etcd.run(shape), |own| {
             own.front.signal(Signal::SIGKILL);
@@ -95,7 +95,7 @@ fn with_front_and_manager() {
 
 #[test]
 fn at_the_end_of_its_time() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     for shape in SHAPES {
         let run = etcd
             .run(shape)
@@ -110,7 +110,7 @@ fn at_the_end_of_its_time() {
 
 #[test]
 fn whose_first_thread_has_ended_is_asked_before_it_is_killed() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     let run = etcd.run("job").arguments(["--max-runtime", "0.5"]);
     // The command itself, and one that it has started.
     let itself = run.clone().probe(["second-thread"]);
@@ -123,3 +123,11 @@ fn whose_first_thread_has_ended_is_asked_before_it_is_killed() {
     }
     etcd.store().assert_clean();
 }
+
+in_a_folder_too![
+    with_the_front,
+    with_the_manager,
+    with_front_and_manager,
+    at_the_end_of_its_time,
+    whose_first_thread_has_ended_is_asked_before_it_is_killed,
+];

@@ -3,12 +3,12 @@
 use serde_json::Value;
 use tempfile::tempdir;
 
-use crate::harness::etcd::Etcd;
 use crate::harness::leasehold::Running;
+use crate::harness::service::{Service, in_a_folder_too};
 
 #[test]
 fn the_command_of_a_lost_lock_runs_on_when_that_was_asked_for() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     let folder = tempdir().expect("a folder");
     let report = folder.path().join("report.json");
     let running = etcd
@@ -35,7 +35,7 @@ fn the_command_of_a_lost_lock_runs_on_when_that_was_asked_for() {
 
 #[test]
 fn nobody_kills_at_a_deadline_either() {
-    let mut etcd = Etcd::start();
+    let mut etcd = Service::start();
     let running = etcd
         .run("job")
         .ttl(3)
@@ -53,7 +53,7 @@ fn nobody_kills_at_a_deadline_either() {
     output.assert_status(79).assert_stdout("ready\nwent on\n");
 }
 
-fn lose(etcd: &Etcd, running: &Running) {
+fn lose(etcd: &Service, running: &Running) {
     let entry = etcd.store().entries("job").remove(0);
     etcd.store().revoke(entry.lease);
     running.expect_stderr("lock lost: its lease is gone");
@@ -63,3 +63,5 @@ fn end(mut running: Running) -> crate::harness::leasehold::Output {
     running.type_line("go on");
     running.wait()
 }
+
+in_a_folder_too![the_command_of_a_lost_lock_runs_on_when_that_was_asked_for,];

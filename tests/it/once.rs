@@ -6,20 +6,20 @@ use serde_json::Value;
 use tempfile::tempdir;
 
 use crate::harness::anatomy::is_root;
-use crate::harness::etcd::Etcd;
 use crate::harness::eventually::{SOON, eventually};
 use crate::harness::fault::Fault;
 use crate::harness::leasehold::{Output, Run, binary};
+use crate::harness::service::{Service, in_a_folder_too};
 use crate::harness::together::in_threads;
 use crate::harness::untested;
 
 #[track_caller]
-fn once(etcd: &Etcd, id: &str, script: &str) -> Output {
+fn once(etcd: &Service, id: &str, script: &str) -> Output {
     let run = etcd.run("job").arguments(["--once", id]);
     run.shell(script).output()
 }
 
-fn records(etcd: &Etcd, name: &str) -> Value {
+fn records(etcd: &Service, name: &str) -> Value {
     let list = etcd.leasehold(["once", "list", "--json", name]).output();
     list.assert_status(0).assert_silent();
     serde_json::from_str(&list.stdout).expect("one JSON object")
@@ -27,7 +27,7 @@ fn records(etcd: &Etcd, name: &str) -> Value {
 
 #[test]
 fn what_has_succeeded_is_not_done_again_and_who_comes_later_is_told() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     let first = once(&etcd, "2026-11-27", "echo $LEASEHOLD_TOKEN");
     first.assert_status(0).assert_silent();
     let token = first.stdout.trim();
@@ -52,7 +52,7 @@ fn what_has_succeeded_is_not_done_again_and_who_comes_later_is_told() {
 
 #[test]
 fn what_failed_or_was_stopped_or_lost_is_not_remembered() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     once(&etcd, "1", "exit 1").assert_status(1);
     once(&etcd, "1", "kill -9 $$").assert_signal(9);
     let stopped = etcd
@@ -89,7 +89,7 @@ fn the_crontab_line_of_the_readme_survives_crons_rule_for_the_percent_sign() {
     if !namespace.output().status.success() {
         return untested::not_allowed("nobody may mount here, not even root");
     }
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     let readme = include_str!("../../README.md");
     let line = readme
         .lines()
@@ -147,7 +147,7 @@ fn the_crontab_line_of_the_readme_survives_crons_rule_for_the_percent_sign() {
 
 #[test]
 fn many_hosts_that_start_together_do_it_once() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     let folder = tempdir().expect("a folder");
     let ran = folder.path().join("ran");
     let script = format!("echo $$ >> {}", ran.display());
@@ -162,7 +162,7 @@ fn many_hosts_that_start_together_do_it_once() {
 
 #[test]
 fn records_are_listed_forgotten_and_gone_after_their_time() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     let nothing = etcd.leasehold(["once", "list", "job"]).output();
     nothing
         .assert_status(0)
@@ -225,7 +225,7 @@ fn records_are_listed_forgotten_and_gone_after_their_time() {
 #[test]
 fn where_the_success_cannot_be_remembered_the_run_is_not_to_be_trusted() {
     let mut fault = Fault::of("etcd is frozen when a run with --once has succeeded");
-    let mut etcd = Etcd::start();
+    let mut etcd = Service::start();
     let holder = etcd
         .run("job")
         .ttl(4)
@@ -244,7 +244,7 @@ fn where_the_success_cannot_be_remembered_the_run_is_not_to_be_trusted() {
 
 #[test]
 fn an_outage_that_ends_in_time_is_waited_for() {
-    let mut etcd = Etcd::start();
+    let mut etcd = Service::start();
     let holder = etcd.run("job").ttl(20).arguments(["--once", "1"]);
     let mut holder = holder.shell("echo ready; cat").spawn();
     holder.expect_stdout("ready");
@@ -297,7 +297,7 @@ fn an_id_that_is_none_and_modes_that_let_two_do_it_are_refused() {
 
 #[test]
 fn a_failure_to_write_down_a_run_for_people_is_said_and_changes_nothing() {
-    let mut etcd = Etcd::start();
+    let mut etcd = Service::start();
     let run = etcd
         .run("job")
         .arguments(["--record", "--reason", "release 4.2"]);
@@ -347,3 +347,10 @@ fn a_failure_to_write_down_a_run_for_people_is_said_and_changes_nothing() {
     etcd.only().resume();
     assert!(output.duration() < Duration::from_secs(20));
 }
+
+in_a_folder_too![
+    what_has_succeeded_is_not_done_again_and_who_comes_later_is_told,
+    what_failed_or_was_stopped_or_lost_is_not_remembered,
+    many_hosts_that_start_together_do_it_once,
+    records_are_listed_forgotten_and_gone_after_their_time,
+];

@@ -6,10 +6,10 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 
 use crate::harness::anatomy::Own;
-use crate::harness::etcd::Etcd;
 use crate::harness::eventually::SOON;
 use crate::harness::leasehold::Run;
 use crate::harness::processes::{Moment, Process};
+use crate::harness::service::{Service, in_a_folder_too};
 
 const ROUNDS: usize = 7;
 /// SIGKILL for one of leasehold's processes.
@@ -39,7 +39,7 @@ fn measure(run: impl Fn(usize) -> Run, strike: impl Fn(&Own)) -> Vec<Duration> {
 
 #[test]
 fn the_tree_is_dead_within_100_ms_of_any_process_of_leasehold() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     for (index, name) in ["front", "witness", "manager"].into_iter().enumerate() {
         for unprivileged in [false, true] {
             let run = |round| {
@@ -63,3 +63,5 @@ fn the_tree_is_dead_within_100_ms_of_any_process_of_leasehold() {
         }
     }
 }
+
+in_a_folder_too![the_tree_is_dead_within_100_ms_of_any_process_of_leasehold,];

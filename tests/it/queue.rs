@@ -6,15 +6,19 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use tempfile::tempdir;
 
-use crate::harness::etcd::Etcd;
+use crate::harness::etcd::free_port;
 use crate::harness::eventually::{SOON, eventually};
 use crate::harness::fault::Fault;
+use crate::harness::leasehold::Run;
 use crate::harness::processes::Moment;
+use crate::harness::proxy::Proxy;
+use crate::harness::service::{Service, in_a_folder_too};
+use crate::harness::store::Stored;
 use crate::harness::together::in_threads;
 
 #[test]
 fn who_comes_first_is_served_first() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     let store = etcd.store();
     let folder = tempdir().expect("a folder");
     let log = folder.path().join("log");
@@ -39,7 +43,7 @@ fn who_comes_first_is_served_first() {
 
 #[test]
 fn two_hundred_acquisitions_by_eight_contenders_never_overlap_and_their_tokens_grow() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     let folder = tempdir().expect("a folder");
     let log = folder.path().join("log");
     let log = log.to_str().expect("readable");
@@ -75,7 +79,7 @@ fn two_hundred_acquisitions_by_eight_contenders_never_overlap_and_their_tokens_g
 
 #[test]
 fn a_nested_run_exports_the_inner_token() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     let show = "echo $LEASEHOLD_LOCK_NAME $LEASEHOLD_TOKEN $LEASEHOLD_LOCK_KEY $ETCD_LOCK_KEY";
     let inner = etcd.run("inner").shell(show).typed();
     let inner = inner.replace(&format!("-- sh -c {show}"), &format!("-- sh -c '{show}'"));
@@ -102,7 +106,7 @@ fn a_nested_run_exports_the_inner_token() {
 
 #[test]
 fn an_interrupted_waiter_leaves_nothing_behind() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     let store = etcd.store();
     let holder = etcd.hold("job");
     let before: Vec<String> = keys(&etcd);
@@ -133,8 +137,23 @@ fn an_interrupted_waiter_leaves_nothing_behind() {
 }
 
 #[test]
+fn a_run_that_is_interrupted_while_it_gets_its_place_leaves_nothing_behind() {
+    let etcd = Service::start();
+    let proxy = Proxy::start(free_port(), etcd.members[0].address()).expect("a free port");
+    // Its place is there, and it does not know it.
+    proxy.delay(Duration::from_millis(100));
+    let run = Run::new(&proxy.endpoint()).arguments(["run", "job"]);
+    let running = run.command(["true"]).spawn();
+    etcd.store().wait_for_entries("job", 1);
+    running.signal(Signal::SIGINT);
+    let output = running.wait();
+    output.assert_signal(2).assert_nobody_left();
+    etcd.store().assert_clean();
+}
+
+#[test]
 fn an_impatient_run_never_stands_in_the_queue() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     let holder = etcd.hold("job");
     for option in ["-n", "-w0"] {
         etcd.run("job")
@@ -159,7 +178,7 @@ fn an_impatient_run_never_stands_in_the_queue() {
 
 #[test]
 fn a_bounded_wait_ends_in_time_and_leaves_nothing_behind() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     let holder = etcd.hold("job");
     let before = keys(&etcd);
     let output = etcd
@@ -179,7 +198,7 @@ fn a_bounded_wait_ends_in_time_and_leaves_nothing_behind() {
 
 #[test]
 fn a_bounded_wait_gets_the_lock_when_it_becomes_free() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     let holder = etcd.hold("job");
     let waiter = etcd
         .run("job")
@@ -197,7 +216,7 @@ fn a_bounded_wait_gets_the_lock_when_it_becomes_free() {
 
 #[test]
 fn a_waiter_says_who_holds_the_lock() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     let holder = etcd
         .run("job")
         .arguments(["--reason", "release 4.2"])
@@ -217,7 +236,7 @@ fn a_waiter_says_who_holds_the_lock() {
 
 #[test]
 fn a_quiet_waiter_says_nothing() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     let holder = etcd.hold("job");
     let waiter = etcd.run("job").arguments(["-q"]).shell("true").spawn();
     etcd.store().wait_for_entries("job", 2);
@@ -234,7 +253,7 @@ fn a_quiet_waiter_says_nothing() {
 
 #[test]
 fn a_chosen_skip_is_silent_so_that_cron_sends_no_mail() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     let _holder = etcd.hold("job");
     etcd.run("job")
         .arguments(["-n", "-E", "0"])
@@ -253,22 +272,22 @@ fn a_chosen_skip_is_silent_so_that_cron_sends_no_mail() {
 #[test]
 fn a_waiter_that_loses_its_lease_or_its_key_queues_again_and_says_so() {
     let mut fault = Fault::of("waiter's lease revoked, its key deleted");
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     let store = etcd.store();
     let holder = etcd.hold("job");
     let waiter = etcd.run("job").shell("echo ran $LEASEHOLD_TOKEN").spawn();
     let first = store.wait_for_entries("job", 2)[1].clone();
     store.revoke(first.lease);
-    let second = wait_for_another_entry(&etcd, &first.key);
-    store.delete(&second);
+    let second = wait_for_another_entry(&etcd, &first);
+    store.delete(&second.key);
     let third = wait_for_another_entry(&etcd, &second);
-    assert_ne!(first.key, third);
+    assert_ne!(first.create_revision, third.create_revision);
     holder.wait().assert_status(0);
     let output = waiter.wait();
     output
         .assert_status(0)
         .assert_stderr_has(["queueing again"]);
-    let token = store.history("/leasehold/job/")[&third];
+    let token = store.history("/leasehold/job/")[&third.key];
     output.assert_stdout(&format!("ran {token}\n"));
     store.assert_clean();
     fault.injected("its lease revoked, then its new key deleted: a new entry came each time");
@@ -277,7 +296,7 @@ fn a_waiter_that_loses_its_lease_or_its_key_queues_again_and_says_so() {
 
 #[test]
 fn lock_a_is_not_lock_a_b() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     let _deeper = etcd.hold("a/b");
     etcd.run("a")
         .arguments(["-n"])
@@ -289,7 +308,7 @@ fn lock_a_is_not_lock_a_b() {
 
 #[test]
 fn another_prefix_is_another_lock() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     let _holder = etcd.hold("job");
     etcd.run("job")
         .arguments(["-n", "--prefix", "/other/"])
@@ -300,18 +319,34 @@ fn another_prefix_is_another_lock() {
     assert!(etcd.store().keys("/other/").is_empty());
 }
 
-fn keys(etcd: &Etcd) -> Vec<String> {
+fn keys(etcd: &Service) -> Vec<String> {
     let keys = etcd.store().keys("/leasehold/");
     keys.into_iter().map(|stored| stored.key).collect()
 }
 
-fn wait_for_another_entry(etcd: &Etcd, old: &str) -> String {
+fn wait_for_another_entry(etcd: &Service, old: &Stored) -> Stored {
     let store = etcd.store();
     eventually("the waiter has a new entry", SOON, || {
         let entries = store.entries("job");
         match &entries[..] {
-            [_, waiter] if waiter.key != old => Ok(waiter.key.clone()),
+            [_, waiter] if waiter.create_revision != old.create_revision => Ok(waiter.clone()),
             _ => Err(format!("{entries:?}")),
         }
     })
 }
+
+in_a_folder_too![
+    who_comes_first_is_served_first,
+    two_hundred_acquisitions_by_eight_contenders_never_overlap_and_their_tokens_grow,
+    a_nested_run_exports_the_inner_token,
+    an_interrupted_waiter_leaves_nothing_behind,
+    an_impatient_run_never_stands_in_the_queue,
+    a_bounded_wait_ends_in_time_and_leaves_nothing_behind,
+    a_bounded_wait_gets_the_lock_when_it_becomes_free,
+    a_waiter_says_who_holds_the_lock,
+    a_quiet_waiter_says_nothing,
+    a_chosen_skip_is_silent_so_that_cron_sends_no_mail,
+    a_waiter_that_loses_its_lease_or_its_key_queues_again_and_says_so,
+    lock_a_is_not_lock_a_b,
+    another_prefix_is_another_lock,
+];

@@ -6,8 +6,8 @@ use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use tempfile::{TempDir, tempdir};
 
-use crate::harness::etcd::Etcd;
 use crate::harness::eventually::{SOON, eventually};
+use crate::harness::service::{Service, in_a_folder_too};
 
 /// All fields.
 const FIELDS: [&str; 16] = [
@@ -31,7 +31,7 @@ const FIELDS: [&str; 16] = [
 
 #[test]
 fn a_good_run_is_reported_whole() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     let (_folder, path) = report_path();
     let output = etcd
         .run("job")
@@ -66,7 +66,7 @@ fn a_good_run_is_reported_whole() {
 
 #[test]
 fn a_status_that_is_also_one_of_ours_is_told_apart() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     let (_folder, path) = report_path();
     for status in [75, 79, 69, 124, 126, 127, 70] {
         etcd.run("job")
@@ -97,7 +97,7 @@ fn a_status_that_is_also_one_of_ours_is_told_apart() {
 
 #[test]
 fn a_death_by_a_signal_is_reported() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     let (_folder, path) = report_path();
     etcd.run("job")
         .report(&path)
@@ -111,7 +111,7 @@ fn a_death_by_a_signal_is_reported() {
 
 #[test]
 fn an_interrupted_wait_is_reported() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     let (_folder, path) = report_path();
     let _holder = etcd.hold("job");
     let waiter = etcd.run("job").report(&path).shell("true").spawn();
@@ -123,7 +123,7 @@ fn an_interrupted_wait_is_reported() {
 
 #[test]
 fn the_end_of_the_maximum_runtime_is_reported() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     let (_folder, path) = report_path();
     etcd.run("job")
         .report(&path)
@@ -136,7 +136,7 @@ fn the_end_of_the_maximum_runtime_is_reported() {
 
 #[test]
 fn a_command_that_could_not_be_started_is_reported() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     let (_folder, path) = report_path();
     for (command, outcome, status) in [
         ("/no/such/command", "not-found", 127),
@@ -153,7 +153,7 @@ fn a_command_that_could_not_be_started_is_reported() {
 
 #[test]
 fn an_etcd_that_cannot_be_reached_is_reported() {
-    let mut etcd = Etcd::start();
+    let mut etcd = Service::start();
     let (_folder, path) = report_path();
     etcd.only().stop();
     etcd.run("job")
@@ -167,7 +167,7 @@ fn an_etcd_that_cannot_be_reached_is_reported() {
 
 #[test]
 fn a_front_that_is_killed_has_its_command_stopped_its_lock_given_back_and_its_report_written() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     let (_folder, path) = report_path();
     let running = etcd
         .run("job")
@@ -195,7 +195,7 @@ fn a_front_that_is_killed_has_its_command_stopped_its_lock_given_back_and_its_re
 
 #[test]
 fn a_file_that_is_not_regular_is_written_in_place() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     let (_folder, path) = report_path();
     let target = path.with_extension("target");
     std::fs::write(&target, "old and much longer than nothing").expect("written");
@@ -216,7 +216,7 @@ fn a_file_that_is_not_regular_is_written_in_place() {
 
 #[test]
 fn nothing_is_left_beside_the_report_and_an_old_one_is_replaced() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     let (folder, path) = report_path();
     std::fs::write(&path, "x".repeat(100_000)).expect("written");
     etcd.run("job")
@@ -233,7 +233,7 @@ fn nothing_is_left_beside_the_report_and_an_old_one_is_replaced() {
 
 #[test]
 fn a_relative_report_lands_in_the_folder_where_leasehold_was_started() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     let (folder, path) = report_path();
     etcd.run("job")
         .arguments(["--report", "report.json"])
@@ -264,7 +264,7 @@ fn expect(report: &Value, outcome: &str, status: i32, ran: bool) {
 
 #[test]
 fn a_refusal_replaces_the_report_of_an_earlier_run() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     let (_folder, path) = report_path();
     etcd.run("job")
         .report(&path)
@@ -282,7 +282,7 @@ fn a_refusal_replaces_the_report_of_an_earlier_run() {
 
 #[test]
 fn a_report_into_a_descriptor_is_refused_before_the_command_runs() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     for descriptor in ["/dev/stdout", "/dev/fd/2", "/proc/self/fd/1"] {
         etcd.run("job")
             .report(Path::new(descriptor))
@@ -294,3 +294,18 @@ fn a_report_into_a_descriptor_is_refused_before_the_command_runs() {
     }
     etcd.store().assert_clean();
 }
+
+in_a_folder_too![
+    a_good_run_is_reported_whole,
+    a_status_that_is_also_one_of_ours_is_told_apart,
+    a_death_by_a_signal_is_reported,
+    an_interrupted_wait_is_reported,
+    the_end_of_the_maximum_runtime_is_reported,
+    a_command_that_could_not_be_started_is_reported,
+    a_front_that_is_killed_has_its_command_stopped_its_lock_given_back_and_its_report_written,
+    a_file_that_is_not_regular_is_written_in_place,
+    nothing_is_left_beside_the_report_and_an_old_one_is_replaced,
+    a_relative_report_lands_in_the_folder_where_leasehold_was_started,
+    a_refusal_replaces_the_report_of_an_earlier_run,
+    a_report_into_a_descriptor_is_refused_before_the_command_runs,
+];

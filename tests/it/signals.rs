@@ -9,10 +9,10 @@ use std::process::{Command, Stdio};
 use nix::sys::signal::Signal;
 
 use crate::harness::anatomy::{Own, children};
-use crate::harness::etcd::Etcd;
 use crate::harness::eventually::{SOON, eventually};
 use crate::harness::leasehold::{Run, Running, probe};
 use crate::harness::processes::Process;
+use crate::harness::service::{Service, in_a_folder_too};
 use crate::harness::shell::typed;
 
 /// Every signal that can be caught and that the kernel does not send by itself to a process that does nothing.
@@ -35,7 +35,7 @@ fn assert_each_arrives_once(running: Running, send: impl Fn(&Running, Signal)) {
     running.wait().assert_status(0).assert_stdout(&expected);
 }
 
-fn signals(etcd: &Etcd) -> Run {
+fn signals(etcd: &Service) -> Run {
     etcd.run("job").probe(["signals"])
 }
 
@@ -48,7 +48,7 @@ fn command(running: &Running) -> Process {
 
 #[test]
 fn sent_to_leasehold_alone() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     for run in [signals(&etcd), signals(&etcd).unprivileged()] {
         assert_each_arrives_once(run.spawn(), |running, signal| {
             Own::of(running).front.signal(signal);
@@ -59,7 +59,7 @@ fn sent_to_leasehold_alone() {
 
 #[test]
 fn sent_to_the_process_group() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     for run in [signals(&etcd), signals(&etcd).unprivileged()] {
         assert_each_arrives_once(run.own_group().spawn(), |running, signal| {
             let group = nix::unistd::Pid::from_raw(running.pid());
@@ -71,7 +71,7 @@ fn sent_to_the_process_group() {
 
 #[test]
 fn sent_to_each_process_one_by_one_as_systemd_does() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     for run in [signals(&etcd), signals(&etcd).unprivileged()] {
         assert_each_arrives_once(run.spawn(), |running, signal| {
             let own = Own::of(running);
@@ -85,7 +85,7 @@ fn sent_to_each_process_one_by_one_as_systemd_does() {
 
 #[test]
 fn sent_to_each_process_the_other_way_round() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     assert_each_arrives_once(signals(&etcd).spawn(), |running, signal| {
         let own = Own::of(running);
         for process in [command(running), own.manager, own.witness, own.front] {
@@ -96,13 +96,13 @@ fn sent_to_each_process_the_other_way_round() {
 }
 
 /// A command that makes a process group of its own, as timeout(1) does.
-fn signals_in_its_own_group(etcd: &Etcd) -> Run {
+fn signals_in_its_own_group(etcd: &Service) -> Run {
     etcd.run("job").probe(["own-group", "signals"])
 }
 
 #[test]
 fn sent_to_each_process_one_by_one_a_command_in_its_own_group_gets_it_once() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     let run = signals_in_its_own_group(&etcd);
     for run in [run.clone(), run.unprivileged()] {
         for backwards in [false, true] {
@@ -123,7 +123,7 @@ fn sent_to_each_process_one_by_one_a_command_in_its_own_group_gets_it_once() {
 
 #[test]
 fn sent_to_the_group_or_to_leasehold_a_command_in_its_own_group_gets_it_once() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     let group = |running: &Running, signal| {
         let group = nix::unistd::Pid::from_raw(running.pid());
         nix::sys::signal::killpg(group, signal).expect("our own group");
@@ -140,7 +140,7 @@ fn sent_to_the_group_or_to_leasehold_a_command_in_its_own_group_gets_it_once() {
 /// before it was read is kept once (signal(7)).
 #[test]
 fn sent_to_the_group_again_and_again_it_is_never_passed_on_in_addition() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     let running = signals(&etcd).own_group().spawn();
     running.expect_stdout("ready");
     let group = nix::unistd::Pid::from_raw(running.pid());
@@ -178,7 +178,7 @@ fn sent_to_the_group_again_and_again_it_is_never_passed_on_in_addition() {
 
 #[test]
 fn sent_to_one_of_leaseholds_helpers_alone_it_reaches_nobody() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     let running = signals(&etcd).spawn();
     running.expect_stdout("ready");
     let own = Own::of(&running);
@@ -196,7 +196,7 @@ fn sent_to_one_of_leaseholds_helpers_alone_it_reaches_nobody() {
 
 #[test]
 fn term_twice_within_a_second_is_passed_on_twice() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     let running = etcd
         .run("job")
         .shell("trap 'n=$((n+1)); echo term $n; test $n = 2 && exit 5' TERM; echo ready; while :; do read x; done")
@@ -213,7 +213,7 @@ fn term_twice_within_a_second_is_passed_on_twice() {
 
 #[test]
 fn a_signal_that_was_ignored_at_the_start_stays_ignored() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     let holder = etcd.hold("job");
     // While it waits, and while it runs.
     let run = etcd.run("job").shell("echo ready; read line; echo $line");
@@ -233,7 +233,7 @@ fn a_signal_that_was_ignored_at_the_start_stays_ignored() {
 
 #[test]
 fn everything_that_a_process_inherits_is_what_it_would_be_without_leasehold() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     let folder = tempfile::tempdir().expect("a folder");
     let inner = r#"exec 2>&1
         grep -E '^(Uid|Gid|Groups|Umask|SigPnd|ShdPnd|SigBlk|SigIgn|SigCgt|Cap|NoNewPrivs|Seccomp|Cpus_a|Mems_a)' /proc/self/status
@@ -282,15 +282,14 @@ fn everything_that_a_process_inherits_is_what_it_would_be_without_leasehold() {
 
 #[test]
 fn sockets_and_watchdogs_of_systemd_are_handed_on_to_the_command() {
-    let etcd = Etcd::start();
-    let command =
-        "test $LISTEN_PID = $$ && test $WATCHDOG_PID = $$ && echo mine $LISTEN_FDS; cat <&3";
+    let etcd = Service::start();
+    let command = "test $LISTEN_PID = $$ && test $WATCHDOG_PID = $$ && echo mine $LISTEN_FDS $LISTEN_PIDFDID; cat <&3";
     etcd.run("job")
         .shell(command)
         .wrapped([
             "sh",
             "-c",
-            "echo passed >$1; exec 3<$1; shift; LISTEN_FDS=1 LISTEN_PID=$$ WATCHDOG_PID=$$ exec \"$@\"",
+            "echo passed >$1; exec 3<$1; shift; LISTEN_FDS=1 LISTEN_PID=$$ LISTEN_PIDFDID=7 WATCHDOG_PID=$$ exec \"$@\"",
             "sh",
             &format!("{}/listen-{}", env!("CARGO_TARGET_TMPDIR"), std::process::id()),
         ])
@@ -299,17 +298,18 @@ fn sockets_and_watchdogs_of_systemd_are_handed_on_to_the_command() {
         .assert_stdout("mine 1\npassed\n");
     // Meant for somebody else, it stays so.
     etcd.run("job")
-        .shell("echo $LISTEN_PID $WATCHDOG_PID")
+        .shell("echo $LISTEN_PID $WATCHDOG_PID $LISTEN_PIDFDID")
         .variable("LISTEN_PID", "1")
+        .variable("LISTEN_PIDFDID", "3")
         .variable("WATCHDOG_PID", "2")
         .output()
         .assert_status(0)
-        .assert_stdout("1 2\n");
+        .assert_stdout("1 2 3\n");
 }
 
 #[test]
 fn a_service_that_notifies_reaches_its_socket() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("notify");
     let socket = UnixDatagram::bind(&path).expect("a socket");
@@ -328,7 +328,7 @@ fn a_service_that_notifies_reaches_its_socket() {
 
 #[test]
 fn a_reader_sees_the_end_when_the_command_closes_its_stdout() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     let run = etcd
         .run("job")
         .shell("echo first; exec >&-; read line; exit 0");
@@ -342,7 +342,7 @@ fn a_reader_sees_the_end_when_the_command_closes_its_stdout() {
 
 #[test]
 fn a_hundred_megabytes_pass_in_both_directions() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     let source = "yes leasehold | head -c 100000000";
     let run = etcd.run("job").command(["cat"]);
     let output = run
@@ -361,7 +361,7 @@ fn a_hundred_megabytes_pass_in_both_directions() {
 
 #[test]
 fn a_command_that_dumps_core_leaves_no_second_one() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     let folder = tempfile::tempdir().expect("a folder");
     // Without the harness' limit, which is zero.
     let cores_of = |command: &str| {
@@ -396,7 +396,7 @@ fn a_command_that_dumps_core_leaves_no_second_one() {
 
 #[test]
 fn as_pid_1_it_ends_as_the_command_and_gives_the_lock_back() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     for (script, status) in [("exit 0", 0), ("exit 7", 7), ("kill -9 $$", 137)] {
         etcd.run("job")
             .shell(script)
@@ -412,7 +412,7 @@ fn as_pid_1_it_ends_as_the_command_and_gives_the_lock_back() {
 
 #[test]
 fn as_pid_1_it_passes_term_on() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     for (script, status) in [
         ("echo ready; exec sleep 1000", 143),
         (
@@ -433,7 +433,7 @@ fn as_pid_1_it_passes_term_on() {
 
 #[test]
 fn as_pid_1_it_reaps_whoever_is_left_to_it() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     // Orphans that have ended: none may stay.
     let script = "for i in 1 2 3 4 5; do (true &) ; done; echo ready; cat";
     let running = etcd.run("job").shell(script).pid_1().spawn();
@@ -461,3 +461,24 @@ fn zombies_below(pid: i32) -> Vec<i32> {
     }
     found
 }
+
+in_a_folder_too![
+    sent_to_leasehold_alone,
+    sent_to_the_process_group,
+    sent_to_each_process_one_by_one_as_systemd_does,
+    sent_to_each_process_the_other_way_round,
+    sent_to_each_process_one_by_one_a_command_in_its_own_group_gets_it_once,
+    sent_to_the_group_or_to_leasehold_a_command_in_its_own_group_gets_it_once,
+    sent_to_the_group_again_and_again_it_is_never_passed_on_in_addition,
+    sent_to_one_of_leaseholds_helpers_alone_it_reaches_nobody,
+    term_twice_within_a_second_is_passed_on_twice,
+    a_signal_that_was_ignored_at_the_start_stays_ignored,
+    everything_that_a_process_inherits_is_what_it_would_be_without_leasehold,
+    sockets_and_watchdogs_of_systemd_are_handed_on_to_the_command,
+    a_service_that_notifies_reaches_its_socket,
+    a_reader_sees_the_end_when_the_command_closes_its_stdout,
+    a_hundred_megabytes_pass_in_both_directions,
+    as_pid_1_it_ends_as_the_command_and_gives_the_lock_back,
+    as_pid_1_it_passes_term_on,
+    as_pid_1_it_reaps_whoever_is_left_to_it,
+];

@@ -7,9 +7,9 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
-use crate::harness::anatomy::{Own, assert_dead_within, freeze};
+use crate::harness::anatomy::{Own, assert_dead_within, children, freeze};
 use crate::harness::etcd::Etcd;
-use crate::harness::eventually::SOON;
+use crate::harness::eventually::{SOON, eventually};
 use crate::harness::leasehold::Running;
 use crate::harness::processes::Process;
 use crate::harness::untested;
@@ -140,4 +140,64 @@ fn patch(pid: i32, instruction: u16) -> bool {
 #[cfg(not(target_arch = "x86_64"))]
 fn patch(_pid: i32, _instruction: u16) -> bool {
     false
+}
+
+/// How long a run without a command may take to end when nobody hears that it shall.
+const UNHEARD: Duration = Duration::from_secs(10);
+
+#[test]
+fn a_waiter_whose_manager_is_frozen_ends_when_it_is_told_to() {
+    let etcd = Etcd::start();
+    let holder = etcd.hold("job");
+    for unprivileged in [false, true] {
+        let run = etcd.run("job").ttl(3).shell("echo ran");
+        let waiter = match unprivileged {
+            true => run.unprivileged().spawn(),
+            false => run.spawn(),
+        };
+        etcd.store().wait_for_entries("job", 2);
+        let own = Own::of(&waiter);
+        freeze(&own.manager);
+        waiter.signal(Signal::SIGTERM);
+        let output = waiter.wait_within(UNHEARD);
+        output
+            .assert_status(70)
+            .assert_stdout("")
+            .assert_stderr_has(["manager", "was killed before the command ran"])
+            .assert_nobody_left();
+        assert!(own.manager.is_dead() && own.witness.is_dead());
+        // Its place frees itself.
+        etcd.store().wait_for_entries("job", 1);
+    }
+    holder.wait().assert_status(0);
+    // Whoever comes after them clears up behind them.
+    etcd.run("job").command(["true"]).output().assert_status(0);
+    etcd.store().assert_clean();
+}
+
+#[test]
+fn a_run_whose_manager_is_frozen_while_it_gives_the_lock_back_ends_when_it_is_told_to() {
+    let mut etcd = Etcd::start();
+    let run = etcd.run("job").arguments(["--lock-delay", "0"]).ttl(3);
+    let mut running = run.shell("echo ready; read line").spawn();
+    running.expect_stdout("ready");
+    let own = Own::of(&running);
+    // So that the lock cannot be given back.
+    etcd.only().pause();
+    running.close_stdin();
+    eventually("the manager waits for etcd", SOON, || {
+        match &children(own.manager.pid)[..] {
+            [] => Ok(()),
+            left => Err(format!("{left:?}")),
+        }
+    });
+    freeze(&own.manager);
+    running.signal(Signal::SIGTERM);
+    let output = running.wait_within(UNHEARD);
+    output.assert_status(79).assert_nobody_left();
+    assert!(own.manager.is_dead() && own.witness.is_dead());
+    etcd.only().resume();
+    // The lease runs out.
+    etcd.run("job").command(["true"]).output().assert_status(0);
+    etcd.store().assert_clean();
 }

@@ -2,12 +2,12 @@
 
 use serde_json::Value;
 
-use crate::harness::etcd::Etcd;
 use crate::harness::leasehold::Run;
+use crate::harness::service::{Service, in_a_folder_too};
 
 #[test]
 fn a_free_lock_is_free() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     etcd.leasehold(["status", "job"])
         .output()
         .assert_status(0)
@@ -20,7 +20,10 @@ fn a_free_lock_is_free() {
     let status = json(&etcd);
     assert_eq!(status["version"], 1);
     assert_eq!(status["lock"], "job");
-    assert_eq!(status["held"], false);
+    assert_eq!(
+        (&status["held"], &status["free"]),
+        (&false.into(), &true.into())
+    );
     assert_eq!(status["holder"], Value::Null);
     assert_eq!(status["waiters"], Value::Array(Vec::new()));
     assert_eq!(status["vanished"], 0);
@@ -29,7 +32,7 @@ fn a_free_lock_is_free() {
 
 #[test]
 fn holder_and_waiters_are_shown_to_people_and_to_programs() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     let store = etcd.store();
     let holder = etcd
         .run("job")
@@ -73,7 +76,7 @@ fn holder_and_waiters_are_shown_to_people_and_to_programs() {
             people.describe()
         );
     }
-    assert_eq!(people.stdout.lines().count(), 2, "{}", people.describe());
+    assert_aligned(&people.stdout);
     etcd.leasehold(["status", "-q", "job"])
         .output()
         .assert_status(75)
@@ -91,7 +94,7 @@ fn holder_and_waiters_are_shown_to_people_and_to_programs() {
 
 #[test]
 fn an_entry_that_is_not_ours_is_shown_as_far_as_it_is_known() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     etcd.store().put("/leasehold/job/1f", "somebody");
     let status = json(&etcd);
     assert_eq!(status["held"], true);
@@ -100,14 +103,37 @@ fn an_entry_that_is_not_ours_is_shown_as_far_as_it_is_known() {
     assert_eq!(status["holder"]["host"], Value::Null);
     let people = etcd.leasehold(["status", "job"]).output();
     people.assert_status(0);
-    assert!(people.stdout.contains("no lease"), "{}", people.describe());
+    assert!(
+        people.stdout.contains("none: stays until"),
+        "{}",
+        people.describe()
+    );
+}
+
+#[test]
+fn a_crowd_of_holders_is_counted_as_holders() {
+    let etcd = Service::start();
+    let store = etcd.store();
+    let value = r#"{"v":1,"limit":"unlimited","host":"h","user":"u","pid":1,"program":"p","queued":"","lock_delay_ms":0}"#;
+    for number in 0..25 {
+        let keys = [
+            format!("/leasehold/job/1{number:x}"),
+            format!("/leasehold/~run/job/1{number:x}"),
+        ];
+        store.put_both([&keys[0], &keys[1]], value);
+    }
+    store.put("/leasehold/job/ff", "");
+    let people = etcd.leasehold(["status", "job"]).output();
+    let first = people.stdout.lines().next().expect("a line").to_owned();
+    assert_eq!(first, "job is held by 25 who share it, 1 waits");
+    assert_eq!(json(&etcd)["free"], false);
 }
 
 #[test]
 fn status_ends_as_run_does_for_wrong_usage_and_without_etcd() {
-    let mut etcd = Etcd::start();
+    let mut etcd = Service::start();
     etcd.leasehold(["status", "a b"]).output().assert_status(64);
-    etcd.leasehold(["status"]).output().assert_status(64);
+    etcd.leasehold(["status", "-q"]).output().assert_status(64);
     etcd.only().stop();
     etcd.leasehold(["status", "--connect-timeout", "0.5", "job"])
         .output()
@@ -118,7 +144,7 @@ fn status_ends_as_run_does_for_wrong_usage_and_without_etcd() {
 
 #[test]
 fn status_changes_nothing() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     let store = etcd.store();
     store.put(
         "/leasehold/~run/job/1f",
@@ -133,9 +159,9 @@ fn status_changes_nothing() {
 
 #[test]
 fn a_reader_that_closes_early_is_no_panic() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     Run::program("sh")
-        .variable("LEASEHOLD_ENDPOINTS", &etcd.endpoints())
+        .variable(etcd.variable().0, &etcd.variable().1)
         .arguments([
             "-c",
             &format!("{} | true", etcd.leasehold(["status", "job"]).typed()),
@@ -145,8 +171,35 @@ fn a_reader_that_closes_early_is_no_panic() {
         .assert_silent();
 }
 
-fn json(etcd: &Etcd) -> Value {
+fn json(etcd: &Service) -> Value {
     let output = etcd.leasehold(["status", "--json", "job"]).output();
     output.assert_status(0).assert_silent();
     serde_json::from_str(&output.stdout).expect("one JSON object")
 }
+
+/// A table stands behind the sentence, and every column begins where its head does.
+#[track_caller]
+fn assert_aligned(shown: &str) {
+    let table: Vec<&str> = shown.lines().skip(2).collect();
+    let [heads, first, second] = table[..] else {
+        panic!("{shown}");
+    };
+    for head in ["WHO", "FOR", "PROGRAM", "PID", "TOKEN", "LEASE"] {
+        let column = heads.find(head).expect(head);
+        for row in [first, second] {
+            assert_eq!(row.as_bytes()[column - 1], b' ', "{head}: {shown}");
+            assert_ne!(row.as_bytes()[column], b' ', "{head}: {shown}");
+        }
+    }
+    assert!(
+        first.starts_with("holds it") && second.starts_with("1."),
+        "{shown}"
+    );
+}
+
+in_a_folder_too![
+    a_free_lock_is_free,
+    an_entry_that_is_not_ours_is_shown_as_far_as_it_is_known,
+    status_changes_nothing,
+    a_reader_that_closes_early_is_no_panic,
+];

@@ -10,14 +10,14 @@ use crate::harness::etcd::{Etcd, free_port};
 use crate::harness::eventually::{SOON, eventually};
 use crate::harness::leasehold::binary;
 use crate::harness::shell::installed;
+use crate::harness::untested;
 
 const PAGE: &str = include_str!("../../docs/processes.md");
 
 #[test]
 fn the_unit_of_the_documentation_is_understood() {
     if !installed("systemd-analyze") {
-        println!("systemd-analyze is not installed: not tried");
-        return;
+        return untested::missing("systemd-analyze");
     }
     let (_, section) = PAGE.split_once("\n## systemd\n").expect("a section");
     let (_, unit) = section.split_once("```ini\n").expect("a unit");
@@ -49,8 +49,7 @@ fn the_unit_of_the_documentation_is_understood() {
 #[test]
 fn sockets_that_are_passed_on_reach_the_command() {
     if !installed("systemd-socket-activate") {
-        println!("systemd-socket-activate is not installed: not tried");
-        return;
+        return untested::missing("systemd-socket-activate");
     }
     let etcd = Etcd::start();
     let address = free_port();

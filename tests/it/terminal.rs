@@ -2,14 +2,14 @@
 
 use nix::sys::signal::Signal;
 
-use crate::harness::etcd::Etcd;
 use crate::harness::leasehold::Run;
-use crate::harness::processes::with_environment;
+use crate::harness::processes::{of_the_command, with_environment};
 use crate::harness::pty::Terminal;
+use crate::harness::service::{Service, in_a_folder_too};
 
 #[test]
 fn a_waiter_shows_a_line_that_goes_away() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     let holder = etcd.hold("job");
     let waiter = etcd.run("job").shell("echo ran");
     let mut terminal = Terminal::start(waiter.variable("TERM", "xterm").to_command());
@@ -21,7 +21,7 @@ fn a_waiter_shows_a_line_that_goes_away() {
 
 #[test]
 fn a_terminal_that_nothing_is_known_of_gets_plain_lines() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     let holder = etcd.hold("job");
     for variables in [vec![], vec![("TERM", "dumb")]] {
         let mut waiter = etcd.run("job").shell("echo ran");
@@ -39,7 +39,7 @@ fn a_terminal_that_nothing_is_known_of_gets_plain_lines() {
 
 #[test]
 fn ctrl_c_while_waiting_gives_the_place_back() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     let store = etcd.store();
     let holder = etcd.hold("job");
     let mut shell = shell(&etcd, &["bash", "--norc", "--noprofile", "-i"]);
@@ -61,7 +61,7 @@ fn ctrl_c_while_waiting_gives_the_place_back() {
 
 #[test]
 fn ctrl_c_ends_a_run_and_gives_the_lock_back() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     let mut shell = shell(&etcd, &["bash", "--norc", "--noprofile", "-i"]);
     let run = etcd.run("job").probe(["tree", "plain"]).typed();
     for _ in 0..5 {
@@ -78,7 +78,7 @@ fn ctrl_c_ends_a_run_and_gives_the_lock_back() {
 
 #[test]
 fn ctrl_c_reaches_the_command_once() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     let mut shell = shell(&etcd, &["bash", "--norc", "--noprofile", "-i"]);
     let run = etcd.run("job").probe(["signals"]).typed();
     shell.press(&format!("{run}\r"));
@@ -89,7 +89,7 @@ fn ctrl_c_reaches_the_command_once() {
     shell.expect("signal SIGQUIT\r\n");
     let seen = shell.unread();
     assert!(!seen.contains("SIGINT"), "{seen:?}");
-    let run = with_environment(&format!("LEASEHOLD_ENDPOINTS=http://{}", etcd.endpoints()));
+    let run = of_the_command(with_environment(&etcd.exported()));
     assert_eq!(run.len(), 1, "the command");
     run[0].signal(Signal::SIGUSR2);
     shell.expect("signal SIGUSR2\r\n");
@@ -107,7 +107,7 @@ fn ctrl_z_and_fg_work_in_every_shell_and_the_lease_is_renewed_meanwhile() {
         vec!["ksh", "-i"],
         vec!["fish", "--no-config", "-i"],
     ] {
-        let etcd = Etcd::start();
+        let etcd = Service::start();
         let mut shell = shell(&etcd, &words);
         let run = etcd
             .run("job")
@@ -137,9 +137,9 @@ fn ctrl_z_and_fg_work_in_every_shell_and_the_lease_is_renewed_meanwhile() {
 }
 
 /// A shell with somebody typing at it.
-fn shell(etcd: &Etcd, words: &[&str]) -> Terminal {
+fn shell(etcd: &Service, words: &[&str]) -> Terminal {
     let mut command = Run::program(words[0])
-        .variable("LEASEHOLD_ENDPOINTS", &etcd.endpoints())
+        .variable(etcd.variable().0, &etcd.variable().1)
         .variable("TERM", "xterm")
         .variable("PS1", "$ ")
         .all_arguments(&words[1..])
@@ -147,3 +147,12 @@ fn shell(etcd: &Etcd, words: &[&str]) -> Terminal {
     command.env("SHELL", words[0]);
     Terminal::start(command)
 }
+
+in_a_folder_too![
+    a_waiter_shows_a_line_that_goes_away,
+    a_terminal_that_nothing_is_known_of_gets_plain_lines,
+    ctrl_c_while_waiting_gives_the_place_back,
+    ctrl_c_ends_a_run_and_gives_the_lock_back,
+    ctrl_c_reaches_the_command_once,
+    ctrl_z_and_fg_work_in_every_shell_and_the_lease_is_renewed_meanwhile,
+];

@@ -2,12 +2,15 @@
 //! before `--connect-timeout`.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::harness::certificates::{Authority, Pair, Valid};
 use crate::harness::etcd::{Etcd, Options, ServerTls, free_port, own_address};
+use crate::harness::eventually::let_time_pass_until;
 use crate::harness::leasehold::{Output, Run};
+use crate::harness::processes::Moment;
 use crate::harness::proxy::Proxy;
 
 /// What is refused for good is refused long before `--connect-timeout`.
@@ -22,6 +25,36 @@ fn an_authority_from_a_file_is_trusted() {
         .assert_status(0)
         .assert_stdout("ran\n")
         .assert_silent();
+    etcd.store().assert_clean();
+}
+
+#[test]
+fn three_members_tls_and_a_password_from_files_that_begin_with_a_byte_order_mark() {
+    let authority = Authority::new();
+    let mut etcd = started(3, &authority, Valid::Now, None);
+    etcd.enable_users("secret");
+    let marked = |name: &str, content: &str| {
+        let path = authority.folder().join(name);
+        fs::write(&path, format!("\u{feff}{content}")).expect("written");
+        fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).expect("ours");
+        path
+    };
+    let whole = fs::read_to_string(authority.path()).expect("PEM");
+    let cacert = marked("marked.pem", &whole);
+    let password = marked("password", "secret\r\n");
+    let holder = Run::new(&etcd.secure_endpoints())
+        .lock("job")
+        .arguments(["--cacert", text(&cacert), "--user", "root"])
+        .arguments(["--password-file", text(&password)])
+        .ttl(5)
+        .shell("echo ready; cat")
+        .spawn();
+    holder.expect_stdout("ready");
+    // Three members, TLS and a password at once; and one of them goes meanwhile.
+    etcd.members[0].stop();
+    let_time_pass_until(Moment::now() + Duration::from_secs(6));
+    holder.wait().assert_status(0);
+    etcd.members[0].restart();
     etcd.store().assert_clean();
 }
 
@@ -188,6 +221,23 @@ fn files_that_are_no_certificates_are_refused_before_anything_is_sent() {
             .arguments(["--cacert", text(&cacert)]);
         let output = with_pair(run, &pair).shell("echo ran").output();
         assert_refused(&output, 78, &[sentence, text(&cacert)]);
+    }
+    let half_of = |path: &Path, name: &str| {
+        let whole = fs::read_to_string(path).expect("PEM");
+        let half = file(name, &whole[..whole.len() / 2]);
+        fs::set_permissions(&half, PermissionsExt::from_mode(0o600)).expect("ours");
+        half
+    };
+    let folder = authority.folder().to_owned();
+    for (cert, key, sentence) in [
+        (folder.clone(), pair.key.clone(), "folder"),
+        (half_of(&pair.cert, "cert"), pair.key.clone(), "cut off"),
+        (pair.cert.clone(), folder, "folder"),
+        (pair.cert.clone(), half_of(&pair.key, "key"), "cut off"),
+    ] {
+        let run = secure(&etcd, &authority).shell("echo ran");
+        let output = with_pair(run, &Pair { cert, key }).output();
+        assert_refused(&output, 78, &[sentence]);
     }
     let mixed = Pair {
         cert: pair.cert.clone(),

@@ -2,12 +2,12 @@
 
 use nix::sys::signal::Signal;
 
-use crate::harness::etcd::Etcd;
 use crate::harness::leasehold::{Run, probe};
+use crate::harness::service::{Service, in_a_folder_too};
 
 #[test]
 fn stdin_and_stdout_pass_through_unchanged() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     // Larger than any pipe, and no text.
     let input: Vec<u8> = (0..3_000_000_u32).map(|i| (i % 251) as u8).collect();
     let output = etcd
@@ -21,7 +21,7 @@ fn stdin_and_stdout_pass_through_unchanged() {
 
 #[test]
 fn stdout_and_stderr_are_the_commands_own() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     let output = etcd.run("job").shell("echo out; echo err >&2").output();
     output.assert_status(0).assert_stdout("out\n");
     assert_eq!(output.stderr, "err\n");
@@ -29,10 +29,10 @@ fn stdout_and_stderr_are_the_commands_own() {
 
 #[test]
 fn a_command_that_reads_no_stdin_does_not_lose_it_for_the_next_one() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     let run = etcd.run("job").command(["true"]).typed();
     Run::program("sh")
-        .variable("LEASEHOLD_ENDPOINTS", &etcd.endpoints())
+        .variable(etcd.variable().0, &etcd.variable().1)
         .arguments(["-c", &format!("{run}; cat")])
         .input("for the next one")
         .output()
@@ -42,12 +42,12 @@ fn a_command_that_reads_no_stdin_does_not_lose_it_for_the_next_one() {
 
 #[test]
 fn the_command_inherits_what_it_would_have_inherited_without_leasehold() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     // Everything a process can inherit is made unusual first.
     let unusual = "umask 027; ulimit -n 200; ulimit -c 0; trap '' HUP USR1; cd /var; exec 7</dev/null; \
                    export KEPT=yes; exec nice -n 5 \"$@\"";
     let without = Run::program("sh")
-        .variable("LEASEHOLD_ENDPOINTS", &etcd.endpoints())
+        .variable(etcd.variable().0, &etcd.variable().1)
         .arguments(["-c", unusual, "sh", &probe(), "state"])
         .output();
     let with = etcd.run("job").probe(["state"]);
@@ -62,7 +62,7 @@ fn the_command_inherits_what_it_would_have_inherited_without_leasehold() {
 
 #[test]
 fn closed_standard_descriptors_stay_closed_and_harm_nothing() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     for closing in ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"] {
         etcd.run("job")
             .shell("exit 3")
@@ -75,7 +75,7 @@ fn closed_standard_descriptors_stay_closed_and_harm_nothing() {
 
 #[test]
 fn the_command_is_told_everything_about_its_lock() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     let store = etcd.store();
     let holder = etcd
         .run("deploy/prod")
@@ -94,7 +94,7 @@ fn the_command_is_told_everything_about_its_lock() {
         format!("LEASEHOLD_CLUSTER={cluster:x}"),
         format!("LEASEHOLD_SEQUENCER=1:{cluster:x}:exclusive:{token}:{lease:x}:deploy/prod"),
         format!("ETCD_LOCK_KEY={}", entry.key),
-        format!("LEASEHOLD_ENDPOINTS=http://{}", etcd.endpoints()),
+        etcd.exported(),
         "LEASEHOLD_PREFIX=/leasehold/".to_owned(),
     ] {
         assert!(
@@ -108,7 +108,7 @@ fn the_command_is_told_everything_about_its_lock() {
 
 #[test]
 fn every_signal_reaches_the_command_exactly_once() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     let running = etcd.run("job").probe(["signals"]).spawn();
     running.expect_stdout("ready");
     let signals = [
@@ -138,7 +138,7 @@ fn every_signal_reaches_the_command_exactly_once() {
 
 #[test]
 fn a_signal_to_the_whole_group_reaches_the_command_once() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     let running = etcd.run("job").probe(["signals"]).own_group().spawn();
     running.expect_stdout("ready");
     for signal in [Signal::SIGTERM, Signal::SIGHUP, Signal::SIGUSR2] {
@@ -154,7 +154,7 @@ fn a_signal_to_the_whole_group_reaches_the_command_once() {
 
 #[test]
 fn a_group_that_is_asked_to_end_gives_its_lock_back() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
         // As a service manager, a CI runner or timeout(1) does it.
         let running = etcd.run("job").probe(["tree", "plain"]).own_group().spawn();
@@ -172,7 +172,7 @@ fn a_group_that_is_asked_to_end_gives_its_lock_back() {
 
 #[test]
 fn a_command_that_handles_term_decides_itself_how_it_ends() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     let running = etcd
         .run("job")
         .shell("trap 'kill $!; echo bye; exit 4' TERM; sleep 1000 & echo ready; wait")
@@ -186,7 +186,7 @@ fn a_command_that_handles_term_decides_itself_how_it_ends() {
 
 #[test]
 fn a_shell_string_is_run_by_sh() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     etcd.leasehold(["run", "-c", "echo $((1 + 2)) | cat", "job"])
         .output()
         .assert_status(0)
@@ -198,7 +198,7 @@ fn a_shell_string_is_run_by_sh() {
 
 #[test]
 fn a_command_needs_no_dashes_before_it_and_keeps_its_own() {
-    let etcd = Etcd::start();
+    let etcd = Service::start();
     etcd.leasehold([
         "run",
         "job",
@@ -214,3 +214,18 @@ fn a_command_needs_no_dashes_before_it_and_keeps_its_own() {
     .assert_status(0)
     .assert_stdout("-n -- -w ");
 }
+
+in_a_folder_too![
+    stdin_and_stdout_pass_through_unchanged,
+    stdout_and_stderr_are_the_commands_own,
+    a_command_that_reads_no_stdin_does_not_lose_it_for_the_next_one,
+    the_command_inherits_what_it_would_have_inherited_without_leasehold,
+    closed_standard_descriptors_stay_closed_and_harm_nothing,
+    the_command_is_told_everything_about_its_lock,
+    every_signal_reaches_the_command_exactly_once,
+    a_signal_to_the_whole_group_reaches_the_command_once,
+    a_group_that_is_asked_to_end_gives_its_lock_back,
+    a_command_that_handles_term_decides_itself_how_it_ends,
+    a_shell_string_is_run_by_sh,
+    a_command_needs_no_dashes_before_it_and_keeps_its_own,
+];

@@ -1,14 +1,47 @@
 //! Nobody reads what leasehold says: that costs messages, never the lock or the time to stop the command.
 
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::process::Stdio;
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::unistd::pipe;
+use tempfile::tempdir;
 
+use crate::harness::captured::Captured;
 use crate::harness::etcd::Etcd;
 use crate::harness::eventually::{SOON, eventually};
+use crate::harness::pty::Terminal;
+
+/// Stopped while it waits, as by Ctrl-S or in a window that is frozen: it gets the lock, runs, and gives it back.
+#[test]
+fn a_terminal_that_is_stopped_costs_a_waiter_nothing() {
+    let etcd = Etcd::start();
+    for on_loss in ["kill", "warn"] {
+        let holder = etcd.hold("job");
+        let folder = tempdir().expect("a folder");
+        let ran = folder.path().join("ran");
+        let run = etcd.run("job").ttl(3).arguments(["--on-loss", on_loss]);
+        let run = run.shell(&format!(": >{}; sleep 4", ran.display()));
+        let mut command = run.to_command();
+        command.env("TERM", "xterm");
+        let mut terminal = Terminal::start(command);
+        terminal.expect("waiting for");
+        terminal.press("\x13");
+        holder.wait().assert_status(0);
+        eventually("the command runs", SOON, || {
+            ran.exists().then_some(()).ok_or("not yet")
+        });
+        // Longer than its lease lives without being renewed.
+        eventually("the lock is given back", SOON, || {
+            let left = etcd.store().keys("/leasehold/job/").len();
+            if left == 0 { Ok(()) } else { Err(left) }
+        });
+        terminal.press("\x11");
+        assert_eq!(terminal.wait().code(), Some(0), "--on-loss {on_loss}");
+    }
+    etcd.store().assert_clean();
+}
 
 /// The end of a pipe that takes nothing any more, and the end that nobody reads.
 fn full_pipe() -> (File, File) {
@@ -30,9 +63,9 @@ fn a_stderr_that_nobody_reads_delays_neither_the_command_nor_its_end() {
     let mut command = run.to_command();
     command.stderr(Stdio::from(full)).stdout(Stdio::piped());
     let mut child = command.spawn().expect("leasehold");
-    let mut ready = [0; 5];
-    let mut stdout = child.stdout.take().expect("piped");
-    stdout.read_exact(&mut ready).expect("the command is ready");
+    let stdout = Captured::from(child.stdout.take().expect("piped"));
+    let ready = stdout.wait_for("ready", 0, SOON);
+    assert!(ready.is_some(), "the command is ready");
     etcd.only().stop();
     let status = eventually("the run ends", SOON, || {
         child.try_wait().expect("a child").ok_or("it runs")

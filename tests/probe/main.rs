@@ -19,6 +19,7 @@
 //! | `init COMMAND...` | as PID 1: runs COMMAND, reaps nobody else, prints who is left |
 //! | `without CALL COMMAND...` | runs COMMAND where a system call does not exist: see `lacking.rs` |
 //! | `killed-at PROCESS CALL COMMAND...` | runs COMMAND, a leasehold, and kills one of its processes: see `strike.rs` |
+//! | `killed-after PROCESS CALL COMMAND...` | the same, but its calls are counted from the end of the run's command |
 //! | `hang FOLDER` | mounts a file system there that never answers, until the process that is left is killed |
 //! | `greet` | greets whoever connects to the socket that systemd passes, once |
 //! | `notify TEXT` | sends TEXT to $NOTIFY_SOCKET, as a service of Type=notify does |
@@ -94,7 +95,12 @@ fn go(words: &[&str]) {
         ["raw"] => terminal::raw(),
         ["init", ref command @ ..] => lacking::neglectful_init(command),
         ["without", call, ref command @ ..] => lacking::without(call, command),
-        ["killed-at", process, call, ref command @ ..] => strike::at(process, call, command),
+        ["killed-at", process, call, ref command @ ..] => {
+            strike::at(strike::Since::Birth, process, call, command)
+        }
+        ["killed-after", process, call, ref command @ ..] => {
+            strike::at(strike::Since::TheCommandsEnd, process, call, command)
+        }
         ["hang", folder] => hang::mount(folder),
         ["greet"] => greet(),
         ["notify", text] => notify(text),

@@ -18,9 +18,17 @@ use nix::unistd::{ForkResult, Pid, fork, pipe};
 /// The stub, whose program the command's becomes.
 const STUB: usize = 3;
 
+/// From when the calls are counted.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Since {
+    Birth,
+    TheCommandsEnd,
+}
+
 /// Becomes COMMAND, after a debugger has been made for it: one that is no child, or it would be in its tree.
-pub(crate) fn at(generation: &str, call: &str, command: &[&str]) {
+pub(crate) fn at(since: Since, generation: &str, call: &str, command: &[&str]) {
     let target = Target {
+        since,
         generation: generation.parse().expect("a number"),
         call: call.parse().expect("a number"),
     };
@@ -47,6 +55,7 @@ pub(crate) fn at(generation: &str, call: &str, command: &[&str]) {
 }
 
 struct Target {
+    since: Since,
     generation: usize,
     call: usize,
 }
@@ -66,7 +75,9 @@ impl Target {
         let mut generations = HashMap::from([(front, 0)]);
         // Born before its parent's fork was heard of.
         let mut early = Vec::new();
-        let (mut struck, mut calls) = (None, 0);
+        // The process, with its threads.
+        let (mut struck, mut calls) = (Vec::new(), 0);
+        let mut counting = self.since == Since::Birth;
         while let Ok(status) = waitpid(None, Some(WaitPidFlag::__WALL)) {
             let Some(pid) = status.pid() else { continue };
             let mut signal = None;
@@ -82,16 +93,18 @@ impl Target {
                     // Or a thread.
                     generations.insert(child, parent + usize::from(is_fork));
                     if is_fork && self.generation == parent + 1 {
-                        struck = Some(child);
+                        struck.push(child);
                     } else if is_fork && self.generation == 0 && parent == 0 {
-                        struck = Some(pid);
+                        struck.push(pid);
+                    } else if !is_fork && struck.contains(&pid) {
+                        struck.push(child);
                     }
                     if early.contains(&child) {
-                        resume(child, struck, None);
+                        resume(child, &struck, None);
                     }
                 }
                 WaitStatus::PtraceEvent(_, _, libc::PTRACE_EVENT_EXEC)
-                    if generations.get(&pid) == Some(&STUB) =>
+                    if counting && generations.get(&pid) == Some(&STUB) =>
                 {
                     kill(front, Signal::SIGTERM).expect("it waits for its command");
                     return;
@@ -102,27 +115,41 @@ impl Target {
                     early.push(pid);
                     continue;
                 }
-                WaitStatus::PtraceSyscall(_) if is_entry(pid) => {
+                WaitStatus::PtraceSyscall(_) if counting && is_entry(pid) => {
                     calls += 1;
                     if calls == self.call {
                         kill(pid, Signal::SIGKILL).expect("it is stopped");
-                        // Not before it is dead.
-                        let _ = waitpid(pid, Some(WaitPidFlag::__WALL));
+                        wait_dead(&struck);
                         return;
                     }
                 }
                 WaitStatus::Stopped(_, sent) => signal = Some(sent),
-                WaitStatus::Exited(..) | WaitStatus::Signaled(..) => continue,
+                WaitStatus::Exited(..) | WaitStatus::Signaled(..) => {
+                    counting |= generations.get(&pid) == Some(&STUB);
+                    continue;
+                }
                 _ => {}
             }
-            resume(pid, struck, signal);
+            resume(pid, &struck, signal);
+        }
+    }
+}
+
+/// Waits until the first of these is dead, which it is not before all of its threads are.
+fn wait_dead(struck: &[Pid]) {
+    while let Ok(status) = waitpid(None, Some(WaitPidFlag::__WALL)) {
+        let ended = matches!(status, WaitStatus::Exited(..) | WaitStatus::Signaled(..));
+        match status.pid() {
+            Some(dead) if ended && struck.first() == Some(&dead) => return,
+            Some(other) if !ended => resume(other, &[], None),
+            _ => {}
         }
     }
 }
 
 /// Lets it run: whoever is to be struck to its next system call. It may be dead.
-fn resume(pid: Pid, struck: Option<Pid>, signal: Option<Signal>) {
-    let _ = if struck == Some(pid) {
+fn resume(pid: Pid, struck: &[Pid], signal: Option<Signal>) {
+    let _ = if struck.contains(&pid) {
         ptrace::syscall(pid, signal)
     } else {
         ptrace::cont(pid, signal)

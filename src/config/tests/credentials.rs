@@ -9,7 +9,12 @@ const KEY: &str = "-----BEGIN PRIVATE KEY-----\nMIIB\n-----END PRIVATE KEY-----\
 /// The user, the password, and where the password came from.
 fn login(machine: &Machine, words: &[&str]) -> Option<(String, String, String)> {
     let config = machine.run(&[words, &["job", "cmd"]].concat());
-    let login = config.expect("accepted").connection.login?;
+    let login = config
+        .expect("accepted")
+        .connection
+        .cluster()
+        .login
+        .clone()?;
     let password = String::from_utf8(login.password.value.reveal().to_vec()).expect("text");
     Some((
         login.user.value,
@@ -55,7 +60,7 @@ fn a_password_comes_from_every_documented_place() {
         .file("/etc/leasehold/secret", "p");
     assert_eq!(login(&beside, &[]), expect("u", "p", SYSTEMS));
     let typed = Machine {
-        typed_password: Some("p"),
+        typed_password: Some(b"p"),
         ..none
     };
     assert_eq!(
@@ -116,7 +121,7 @@ fn a_missing_password_names_the_ways_to_give_it() {
         assert!(why.contains(way), "{why}");
     }
     let nothing_typed = Machine {
-        typed_password: Some(""),
+        typed_password: Some(b""),
         ..Machine::default()
     };
     assert!(
@@ -124,6 +129,12 @@ fn a_missing_password_names_the_ways_to_give_it() {
             .refusal(&["--user", "u"])
             .contains("no password was typed")
     );
+    let garbled = Machine {
+        typed_password: Some(b"p\xff"),
+        ..Machine::default()
+    };
+    let why = garbled.refusal(&["--user", "u"]);
+    assert!(why.contains("no text (not UTF-8)"), "{why}");
 }
 
 #[test]
@@ -247,15 +258,39 @@ fn certificates_are_read_and_their_paths_made_absolute() {
     ];
     let config = machine.run(&words).expect("accepted");
     let path = |file: &PemFile| file.path.display().to_string();
-    let tls = &config.connection.tls;
+    let tls = &config.connection.cluster().tls;
     let identity = tls.identity.as_ref().expect("given");
     assert_eq!(path(tls.cacert.as_ref().expect("given")), "/work/ca.pem");
     assert_eq!(path(&identity.cert), "/etc/leasehold/c.pem");
     assert_eq!(path(&identity.key), "/etc/leasehold/k.pem");
     assert_eq!(identity.key.pem.reveal(), KEY.as_bytes());
     assert_eq!(tls.server_name.as_ref().expect("given").value, "etcd");
-    let url = config.connection.endpoints[0].url();
+    let url = config.connection.cluster().endpoints[0].url();
     assert_eq!(url, "https://127.0.0.1:2379", "files for TLS mean TLS");
+}
+
+#[test]
+fn a_byte_order_mark_belongs_to_no_text() {
+    const MARK: char = '\u{feff}';
+    let machine = Machine::default()
+        .file("/ca.pem", &format!("{MARK}{CERTIFICATE}"))
+        .file("/password", &format!("{MARK}p\r\n"))
+        .file(
+            SYSTEMS,
+            &format!("{MARK}user = \"u\"\ncacert = \"/ca.pem\""),
+        );
+    let words = ["--password-file", "/password"];
+    assert_eq!(login(&machine, &words), expect("u", "p", "command line"));
+    let config = machine.run(&["--password-file", "/password", "job", "cmd"]);
+    let cacert = config
+        .expect("accepted")
+        .connection
+        .cluster()
+        .tls
+        .cacert
+        .clone();
+    let pem = cacert.expect("given").pem;
+    assert_eq!(pem.reveal(), CERTIFICATE.as_bytes(), "as rustls reads it");
 }
 
 #[test]
@@ -271,6 +306,11 @@ fn in_a_file_a_path_may_begin_with_the_users_folder() {
 fn a_certificate_file_that_cannot_be_used_is_refused_with_its_reason() {
     let half = &CERTIFICATE[..36];
     let denied = FileState::Unreadable("Permission denied".to_owned());
+    let binary = |bytes: &[u8]| {
+        let bytes = Secret::new(bytes);
+        let access = None;
+        Machine::default().state("/c", FileState::Read(Content { bytes, access }))
+    };
     let cases = [
         (Machine::default(), "no such file"),
         (
@@ -284,6 +324,8 @@ fn a_certificate_file_that_cannot_be_used_is_refused_with_its_reason() {
         ),
         (Machine::default().file("/c", half), "cut off in the middle"),
         (Machine::default().file("/c", "text"), "not PEM"),
+        (binary(&[0xff, 0x30, 0x82]), "not PEM: it is no text"),
+        (binary(&[0xff, 0xfe, b'-', 0]), "not PEM: it is UTF-16"),
         (Machine::default().file("/c", KEY), "but a PRIVATE KEY"),
     ];
     for (machine, part) in cases {

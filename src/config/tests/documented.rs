@@ -17,13 +17,18 @@ fn example() -> Machine {
 #[test]
 fn the_example_reaches_etcd_as_its_comments_say() {
     let connection = example().job().connection;
-    let urls: Vec<&str> = connection.endpoints.iter().map(|e| e.url()).collect();
+    let urls: Vec<&str> = connection
+        .cluster()
+        .endpoints
+        .iter()
+        .map(|e| e.url())
+        .collect();
     assert_eq!(urls.len(), 3);
     assert!(
         urls.iter().all(|url| url.starts_with("https://etcd-")),
         "{urls:?}"
     );
-    let login = connection.login.expect("a user");
+    let login = connection.cluster().login.as_ref().expect("a user");
     assert_eq!(login.user.value, "cron");
     assert_eq!(login.password.value.reveal(), b"s3cret");
 }
@@ -41,4 +46,23 @@ fn the_examples_locks_have_the_settings_that_it_says() {
     assert_eq!(report.plan.conflict_status, 0);
     assert_eq!(report.plan.max_runtime, Some(Duration::from_secs(7200)));
     assert_eq!(report.wanted.entry.reason, "the nightly report");
+}
+
+#[test]
+fn every_table_that_the_documentation_names_is_one() {
+    let texts = [
+        include_str!("../../../README.md"),
+        include_str!("../../../docs/configuration.md"),
+    ];
+    let mut tables = 0;
+    for rest in texts.iter().flat_map(|text| text.split("[lock.").skip(1)) {
+        let (name, _) = rest.split_once(']').expect("an end");
+        let table = format!("[lock.{name}]\nrecord = true\n");
+        let config = Machine::default()
+            .file(SYSTEMS, &table)
+            .run(&["job", "cmd"]);
+        assert!(config.is_ok(), "{table}: {config:?}");
+        tables += 1;
+    }
+    assert!(tables > 4, "{tables}");
 }

@@ -22,7 +22,7 @@ fn values_are_written_as_people_would() {
         conflict_exit_code = 0
     ";
     let config = Machine::default().file(SYSTEMS, text).job();
-    assert_eq!(config.connection.endpoints.len(), 2);
+    assert_eq!(config.connection.cluster().endpoints.len(), 2);
     let plan = &config.plan;
     assert_eq!(plan.connect_timeout, Duration::from_millis(2500));
     assert_eq!(config.wanted.ttl.as_secs(), 90);
@@ -50,7 +50,7 @@ fn every_setting_for_files_is_understood_at_the_top_and_only_those_of_run_in_a_t
             Kind::OnLeftover => "\"wait\"",
             Kind::OnLoss => "\"warn\"",
             Kind::Queue => "\"latest\"",
-            Kind::Flag => "true",
+            Kind::Flag | Kind::Folder => "true",
             Kind::Path | Kind::Text | Kind::ServerName | Kind::User | Kind::Password => "\"x\"",
         };
         let parse = |text: String| {
@@ -228,6 +228,9 @@ fn hostile_content_is_refused_in_peace() {
     let bytes = Secret::new(vec![b't', 0xff, 0xfe]);
     let machine = Machine::default().state(SYSTEMS, FileState::Read(Content { bytes, access }));
     assert!(machine.refusal(&[]).contains("not UTF-8"));
+    let bytes = Secret::new(vec![0xff, 0xfe, b't', 0]);
+    let machine = Machine::default().state(SYSTEMS, FileState::Read(Content { bytes, access }));
+    assert!(machine.refusal(&[]).contains("it is UTF-16"));
     let why = mistakes("\"a\\u001b[2J\" = 1");
     assert!(!why.contains('\u{1b}'), "{why}");
 }

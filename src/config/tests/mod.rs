@@ -4,6 +4,7 @@ mod credentials;
 mod documented;
 mod files;
 mod precedence;
+pub mod sentences;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -20,7 +21,7 @@ use crate::config::secret::Secret;
 struct Machine {
     variables: BTreeMap<String, String>,
     files: BTreeMap<PathBuf, FileState>,
-    typed_password: Option<&'static str>,
+    typed_password: Option<&'static [u8]>,
 }
 
 const USERS: &str = "/home/u/.config/leasehold/config.toml";

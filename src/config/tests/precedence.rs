@@ -33,7 +33,7 @@ fn endpoint_from(sources: &[&str]) -> (String, String) {
         .run(&[words.as_slice(), &["job", "cmd"]].concat())
         .expect("accepted");
     (
-        config.connection.endpoints[0].url().to_owned(),
+        config.connection.cluster().endpoints[0].url().to_owned(),
         source_of(&config, "endpoints"),
     )
 }

@@ -140,9 +140,12 @@ impl Manager {
         self.common.page.note(memo);
     }
 
-    /// Lets the stub become the command, with these variables in addition. Answered by `Started` or
-    /// `NotStarted`.
-    pub fn start(&mut self, environment: &[(OsString, OsString)]) {
+    /// Lets the stub become the command, with these variables in addition, unless it could only do so after `by`.
+    /// Answered by `Started` or `NotStarted`.
+    pub fn start(&mut self, environment: &[(OsString, OsString)], by: Option<Instant>) {
+        if let Some(by) = by {
+            self.common.page.start_by(by);
+        }
         match std::mem::replace(&mut self.state, State::Starting) {
             State::Waiting(mut go) => {
                 // Before the stub can act on it: the guards must never find a command in a phase without one.

@@ -12,11 +12,12 @@ use std::time::Duration;
 
 use etcd_client::{Client, Error, Txn, TxnResponse};
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 use super::Connection;
 use super::deadline::{reached, within};
 use super::hedge::{Ended, Hedge};
-use super::login::{Asking, Login};
+use super::login::{Asking, Login, Token};
 use super::member::{Common, Member};
 use super::outstanding::Outstanding;
 use super::pace::Pace;
@@ -27,6 +28,10 @@ use crate::clock::{self, Instant};
 
 /// How long the other members are waited for at the start when the first has answered: what a frozen one costs.
 const COMPARING: Duration = Duration::from_millis(300);
+
+/// The same for one that answers and does not know our token: it is of another cluster, or far behind, and has to hash a
+/// password first to say so.
+const COMPARING_STRANGER: Duration = Duration::from_secs(5);
 
 /// How often a request is repeated because the login was forgotten: once is the rule, and a change of users
 /// while it goes on may be in the way of that.
@@ -39,16 +44,16 @@ const LOGIN_PAUSE_MIN: Duration = Duration::from_millis(50);
 /// The longest pause.
 const LOGIN_PAUSE_MAX: Duration = Duration::from_secs(1);
 
-/// The largest answer that is read. A queue's keys are some hundred bytes each, but the values and the number
-/// of keys below a lock are other people's; etcd itself takes requests up to 1.5 MiB.
-const ANSWER_BYTES_MAX: usize = 64 << 20;
+/// The largest answer to a transaction that is read: memory that other people's keys and values can cost a waiter, some
+/// 10,000 contenders for one lock, and five times what etcd takes for one value (1.5 MiB).
+const ANSWER_BYTES_MAX: usize = 8 << 20;
 
 /// The members of one cluster.
 pub struct Cluster {
     members: Vec<Arc<Member>>,
     common: Arc<Common>,
     /// What is asked for, for whoever may not.
-    keys: String,
+    purpose: String,
     preferred: AtomicUsize,
     failures: watch::Sender<usize>,
     pace: Mutex<Pace>,
@@ -56,8 +61,8 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// The cluster behind these endpoints; nothing is sent yet. `keys` names what will be asked for.
-    pub fn new(connection: &Connection, keys: String) -> Self {
+    /// The cluster behind these endpoints; nothing is sent yet. `purpose` says what will be asked for: `read the keys below ...`.
+    pub fn new(connection: &Connection, purpose: String) -> Self {
         let (tls, unusable) = match connection.endpoints.iter().any(|e| e.is_tls()) {
             true => match Tls::new(&connection.tls) {
                 Ok(tls) => (Some(tls), None),
@@ -82,12 +87,22 @@ impl Cluster {
         Self {
             members,
             common,
-            keys,
+            purpose,
             preferred: AtomicUsize::new(0),
             failures: watch::Sender::new(0),
             pace: Mutex::default(),
             unusable,
         }
+    }
+
+    /// What is asked for from now on.
+    pub fn ask_for(&mut self, purpose: String) {
+        self.purpose = purpose;
+    }
+
+    /// The token that requests carry, where somebody logs in.
+    pub fn token(&self) -> Option<Token> {
+        self.common.login.as_ref().map(|login| login.token.clone())
     }
 
     /// Asks another member first from now on, where there is one that can be trusted.
@@ -125,7 +140,7 @@ impl Cluster {
     /// Meets the members, and has one to ask.
     pub async fn connect(&self, give_up_at: Instant) -> Result<(), Failure> {
         if self.common.has_several && self.meet_all(give_up_at).await? {
-            return Ok(());
+            return self.meet_known(give_up_at).await;
         }
         self.hedged(None, give_up_at, |_, member, ends| member.connect(ends))
             .await
@@ -164,6 +179,37 @@ impl Cluster {
             }
         }
         Ok(met)
+    }
+
+    /// Meets those that want to know first who we are, as etcd does since 3.4.42, 3.5.28 and 3.6.9: without it two
+    /// hosts could each use another one of two clusters, and both hold the lock.
+    async fn meet_known(&self, give_up_at: Instant) -> Result<(), Failure> {
+        let mut unmet = Vec::new();
+        for (index, member) in self.members.iter().enumerate() {
+            if member.asked_who_we_are() {
+                unmet.push((index, member));
+            }
+        }
+        if unmet.is_empty() {
+            return Ok(());
+        }
+        self.log_in_first(give_up_at).await?;
+        let mut meeting = Race::new();
+        let now = clock::now();
+        let (heard_by, compared_by) = (now + COMPARING, give_up_at.min(now + COMPARING_STRANGER));
+        for (index, member) in unmet {
+            meeting.enter(async move { (index, member.meet_as_user(heard_by, compared_by).await) });
+        }
+        while let false = meeting.is_empty()
+            && let Some((index, answer)) = within(compared_by, meeting.next()).await
+        {
+            match answer {
+                Err(failure) if failure.sign == Sign::AnotherCluster => return Err(failure),
+                Err(_) => self.members[index].trust(false),
+                Ok(()) => {}
+            }
+        }
+        Ok(())
     }
 
     /// Sends a request, that can be repeated, until it is answered.
@@ -209,7 +255,14 @@ impl Cluster {
                 {
                     logins += 1;
                     ambiguous |= failure.after_ambiguity;
-                    self.log_in(login, seen, give_up_at).await?;
+                    let logged_in = self.log_in(login, seen, give_up_at).await;
+                    if let Err(failure) = logged_in {
+                        // An earlier sending may be carried out all the same.
+                        return Err(match ambiguous {
+                            true => failure.with_effect(),
+                            false => failure,
+                        });
+                    }
                 }
                 (Err(failure), _) if ambiguous => {
                     return Err(self.explained(failure.with_effect()));
@@ -225,14 +278,14 @@ impl Cluster {
         }
         let has_identity = self.common.tls.as_ref().is_some_and(Tls::has_identity);
         match &self.common.login {
-            Some(login) => failure.naming(&login.user, &self.keys),
-            None if has_identity => failure.naming("the user in our certificate", &self.keys),
-            None => failure.naming("whoever asks", &self.keys),
+            Some(login) => failure.naming(&login.user, &self.purpose),
+            None if has_identity => failure.naming("the user in our certificate", &self.purpose),
+            None => failure.naming("whoever asks", &self.purpose),
         }
     }
 
     /// Which token requests carry by now.
-    async fn log_in_first(&self, give_up_at: Instant) -> Result<u64, Failure> {
+    pub async fn log_in_first(&self, give_up_at: Instant) -> Result<u64, Failure> {
         let Some(login) = &self.common.login else {
             return Ok(0);
         };
@@ -290,17 +343,25 @@ impl Cluster {
         give_up_at: Instant,
     ) -> Result<(), Failure> {
         let asked_at = clock::now();
-        let asked = asking.get_or_insert_with(|| Asking {
-            member: index,
-            answer: Box::pin(Arc::clone(&self.members[index]).authenticate(give_up_at)),
+        let asked = asking.get_or_insert_with(|| {
+            let mut answer = JoinSet::new();
+            answer.spawn(Arc::clone(&self.members[index]).authenticate(give_up_at));
+            Asking {
+                member: index,
+                answer,
+            }
         });
         let index = asked.member;
-        let Some(answer) = within(give_up_at, &mut asked.answer).await else {
+        let Some(answer) = within(give_up_at, asked.answer.join_next()).await else {
             let address = self.members[index].address();
             let waited = clock::now().since(asked_at);
             return Err(Failure::unanswered(address, Sign::NotSent, waited));
         };
         *asking = None;
+        let address = self.members[index].address();
+        // It is ended by nobody but us, so it comes to something.
+        let gone = || Failure::unanswered(address, Sign::NotSent, clock::now().since(asked_at));
+        let answer = answer.and_then(Result::ok).unwrap_or_else(|| Err(gone()));
         match &answer {
             Ok(()) => self.prefer(index),
             Err(failure) if failure.may_pass() => self.distrust(index),

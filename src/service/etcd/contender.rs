@@ -106,16 +106,9 @@ impl Contender {
         loop {
             self.session.set_stage(Stage::Attempted);
             let (granted, enqueued) = self.grant_and_place(give_up_at).await;
-            match (&granted, &enqueued) {
-                // Without a lease nothing else can have been done either.
-                (Err(failure), _) if failure.is_without_effect() => {
-                    self.session.set_stage(Stage::Untouched);
-                }
-                (Ok(_), Err(failure)) if failure.is_without_effect() => {
-                    self.session.set_stage(Stage::Emptied);
-                }
-                _ => {}
-            }
+            let is_any_outstanding = self.session.outstanding.is_any();
+            self.session
+                .set_stage(stage_after(&granted, &enqueued, is_any_outstanding));
             match (granted, enqueued) {
                 // The lease ran out while we tried, or the member that was asked for it leads no more and does not
                 // know it: everything again.
@@ -454,11 +447,53 @@ impl Contender {
     }
 }
 
+/// What of a session may be in the store once its grant and its entry came to this.
+fn stage_after(
+    granted: &Result<Granted, Failure>,
+    enqueued: &Result<Enqueued, Failure>,
+    is_any_outstanding: bool,
+) -> Stage {
+    match (granted, enqueued) {
+        // Without a lease nothing else can have been done either. But the refusal is the last attempt's: an earlier
+        // one, or one through another member, may still be carried out and make both.
+        (Err(failure), _) if failure.is_without_effect() && !is_any_outstanding => Stage::Untouched,
+        // What is outstanding is kept out by whoever revokes the lease.
+        (Ok(_), Err(failure)) if failure.is_without_effect() => Stage::Emptied,
+        _ => Stage::Attempted,
+    }
+}
+
 /// How often a holder reads its own key. A watch can die without a word; whoever finds the key gone waits our
 /// lock delay, and by then we have to know it too. Without a delay there is nothing to be in time for.
 fn hold_poll(lock_delay: Duration) -> Duration {
     match lock_delay.is_zero() {
         true => HOLD_POLL_MAX,
         false => (lock_delay / 2).clamp(HOLD_POLL_MIN, HOLD_POLL_MAX),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tonic::{Code, Status};
+
+    use super::*;
+
+    #[test]
+    fn a_refusal_says_nothing_about_what_is_still_outstanding() {
+        let denied = Status::new(Code::PermissionDenied, "etcdserver: permission denied");
+        let denied = Failure::of("etcd1:2379", &denied.into());
+        assert!(denied.is_without_effect());
+        let stage = |granted, is_any_outstanding| {
+            stage_after(&granted, &Err(denied.clone()), is_any_outstanding)
+        };
+        assert_eq!(stage(Err(denied.clone()), false), Stage::Untouched);
+        assert_eq!(stage(Err(denied.clone()), true), Stage::Attempted);
+        let granted = Granted {
+            sent_at: clock::now(),
+            ttl: Duration::from_secs(60),
+        };
+        assert_eq!(stage(Ok(granted), true), Stage::Emptied);
+        let earlier = denied.clone().with_effect();
+        assert_eq!(stage(Err(earlier), false), Stage::Attempted);
     }
 }

@@ -4,6 +4,7 @@
 //! errors, every step ends in time, and nothing is connected anew behind our back, where another cluster could
 //! answer.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
@@ -21,6 +22,11 @@ use crate::clock;
 
 /// How long one address of a name is the only one that is tried: then the next one is too (RFC 8305).
 const ADDRESS_STAGGER: Duration = Duration::from_millis(250);
+
+/// How often all addresses are tried at the most. A first packet that is lost is sent again by the kernel after a whole
+/// second (RFC 6298, 2.1), which is most of the time that a renewal has: where a network comes and goes once a second,
+/// each attempt would meet it gone. So it is not waited for, until the kernel's own second packet is due.
+const ROUNDS: usize = 4;
 
 /// An endpoint, taken apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,6 +90,15 @@ async fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
 
 /// Connects. The caller bounds it.
 pub async fn dial(target: &Target, tls: Option<&Tls>) -> Result<Box<dyn Stream>, Failure> {
+    let tcp = dial_tcp(target).await?;
+    match tls {
+        None => Ok(Box::new(tcp)),
+        Some(tls) => Ok(Box::new(tls.handshake(target, tcp).await?)),
+    }
+}
+
+/// The same as far as TLS, if any, begins.
+pub async fn dial_tcp(target: &Target) -> Result<TcpStream, Failure> {
     let address = &target.address;
     let addresses = resolve(&target.host, target.port).await;
     let addresses = addresses.map_err(|error| {
@@ -97,31 +112,34 @@ pub async fn dial(target: &Target, tls: Option<&Tls>) -> Result<Box<dyn Stream>,
     let tcp = connected.map_err(|error| Failure::unconnected(address, &innermost(&error)))?;
     // Requests are small and somebody waits for each.
     let _ = tcp.set_nodelay(true);
-    match tls {
-        None => Ok(Box::new(tcp)),
-        Some(tls) => Ok(Box::new(tls.handshake(target, tcp).await?)),
-    }
+    Ok(tcp)
 }
 
 /// The first of these addresses that accepts.
 async fn connect(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
-    let mut untried = addresses.into_iter();
+    let mut due = VecDeque::from(addresses.repeat(ROUNDS));
     let mut race = Race::new();
     let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
     loop {
-        match untried.next() {
-            Some(address) => race.enter(TcpStream::connect(address)),
+        match due.pop_front() {
+            Some(address) => {
+                race.enter(async move { (address, TcpStream::connect(address).await) });
+            }
             None if race.is_empty() => return Err(last),
             None => {}
         }
         let next_at = clock::now() + ADDRESS_STAGGER;
         tokio::select! {
             biased;
-            result = race.next() => match result {
+            (address, result) = race.next() => match result {
                 Ok(connected) => return Ok(connected),
-                Err(error) => last = error,
+                Err(error) => {
+                    last = error;
+                    // It would say so again.
+                    due.retain(|other| *other != address);
+                }
             },
-            () = reached(next_at), if untried.len() > 0 => {}
+            () = reached(next_at), if !due.is_empty() => {}
         }
     }
 }

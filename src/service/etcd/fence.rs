@@ -69,7 +69,7 @@ pub enum Fenced {
 
 /// Whether the claim still holds, read linearizably.
 pub async fn check(connection: &Connection, claim: &Claim, give_up_at: Instant) -> Fenced {
-    let cluster = Cluster::new(connection, claim.keys.join(" and "));
+    let cluster = Cluster::new(connection, format!("read {}", claim.keys.join(" and ")));
     let look = claim.owned().and_then(claim.looks()).or_else(claim.looks());
     match cluster.transact(&look, give_up_at).await {
         Ok(answer) => match claim.refused(&answer) {
@@ -97,7 +97,10 @@ pub async fn write(
             });
         }
     };
-    let cluster = Cluster::new(connection, claim.keys.join(" and "));
+    let cluster = Cluster::new(
+        connection,
+        format!("read and write {}", claim.keys.join(" and ")),
+    );
     let fenced = FencedWrite {
         cluster: &cluster,
         claim,

@@ -11,9 +11,14 @@ use crate::clock::{self, Instant};
 /// How many members one request is sent to at the same time.
 const AT_ONCE_MAX: usize = 3;
 
-/// How long the first attempt through a member may take; each further one gets twice as much, so that a dead
-/// member costs a second and a slow cluster is not hammered.
+/// How long the first attempt through a member may take at least; each further one gets twice as much, so that a
+/// slow cluster is not hammered.
 const FIRST_ATTEMPT: Duration = Duration::from_secs(1);
+
+/// How long any attempt may take where two thirds of the time there is are no less. After a silent one the connection
+/// is made anew: over a slow network the answer of the first has to be waited for, since the next ones take longer;
+/// and there has to be time for them, since a connection can be dead. Other members are asked meanwhile.
+const SLOW_ATTEMPT: Duration = Duration::from_secs(3);
 
 /// The pause before a member is asked again; it doubles up to [`PAUSE_MAX`].
 const PAUSE_MIN: Duration = Duration::from_millis(50);
@@ -36,8 +41,9 @@ pub struct Turn {
 }
 
 impl Turn {
-    fn patience(&self) -> Duration {
-        FIRST_ATTEMPT * 2_u32.pow(self.tries.min(6))
+    fn patience(&self, remaining: Duration) -> Duration {
+        let slow = SLOW_ATTEMPT.min(remaining * 2 / 3);
+        slow.max(FIRST_ATTEMPT * 2_u32.pow(self.tries.min(6)))
     }
 
     fn again(self, now: Instant, remaining: Duration) -> Self {
@@ -111,7 +117,10 @@ impl<'run, T: Send + 'run> Hedge<'run, T> {
         }
         let index = self.turns.iter().position(|turn| turn.ready_at <= now)?;
         let turn = self.turns.remove(index);
-        Some((turn, self.give_up_at.min(now + turn.patience())))
+        Some((
+            turn,
+            self.give_up_at.min(now + turn.patience(self.remaining())),
+        ))
     }
 
     /// Makes an attempt; the next one is due if it is not answered after `overdue_after`.

@@ -9,23 +9,24 @@ use tokio::task::JoinSet;
 use super::cluster::Cluster;
 use super::reading::Reading;
 use super::transaction::{self, Ranges};
-use super::trouble::Failure;
-use crate::clock::Instant;
-use crate::lock::admission::{Line, Marker, QueuedEntry};
+use super::trouble::{Failure, Sign};
+use crate::clock::{self, Instant};
+use crate::lock::admission::{Line, QueuedEntry};
 use crate::lock::entry::Entry;
 use crate::lock::key::Prefix;
 use crate::lock::last_run::LastRun;
 use crate::lock::name::LockName;
 use crate::service::{InspectedEntry, Inspection, PlaceState};
 
-/// How many values are read at once: so many of the largest that etcd takes still fit into one answer.
+/// How many values are read at once, where they are as small as ours.
 const BATCH: usize = 32;
 
-/// Reads one lock, the holders first.
+/// Reads one lock, the holders first: of so many entries what they say, of the rest only that they are there.
 pub async fn inspect(
-    cluster: Cluster,
+    cluster: &Arc<Cluster>,
     prefix: &Prefix,
     name: &LockName,
+    detailed: usize,
     give_up_at: Instant,
 ) -> Result<Inspection, Failure> {
     let ranges = Ranges::new(prefix, name);
@@ -36,30 +37,59 @@ pub async fn inspect(
         .entries()
         .map(|(entry, holds)| (entry.clone(), holds))
         .collect();
+    // Of many entries it takes a while; one answer does not.
+    let patience = give_up_at.since(clock::now());
+    let held = queue.iter().filter(|(_, holds)| *holds).count();
+    let (detailed, others) = queue.split_at(detailed.min(queue.len()));
     let mut entries = Vec::new();
-    for batch in queue.chunks(BATCH) {
-        let found = values(&cluster, &ranges, batch, give_up_at).await?;
+    for batch in detailed.chunks(BATCH) {
+        let give_up_at = clock::now() + patience;
+        let found = values(cluster, &ranges, batch, give_up_at).await?;
         entries.extend(batch.iter().zip(found).filter_map(|((entry, holds), kv)| {
             // What is no longer there, or was put anew, has left the queue while we looked.
             kv.filter(|kv| kv.create_revision() == entry.create_revision)
                 .map(|kv| inspected(&kv, *holds))
         }));
     }
-    find_reserved(&cluster, prefix, name, &mut entries, give_up_at).await?;
-    let left: Vec<&Marker> = line.vanished().collect();
-    let vanished = vanished(&cluster, &ranges, &left, give_up_at).await?;
+    let give_up_at = clock::now() + patience;
+    find_reserved(cluster, prefix, name, &mut entries, give_up_at).await?;
     let id = transaction::cluster(&response);
     // Nothing depends on it, and it needs a permission of its own.
-    let last = get(&cluster, [prefix.last_run(name)].into_iter(), give_up_at).await;
+    let last = get(cluster, [prefix.last_run(name)].into_iter(), give_up_at).await;
     let last = last.ok().and_then(|mut found| found.pop().flatten());
-    ask_remaining(Arc::new(cluster), &mut entries, give_up_at).await;
+    ask_remaining(cluster, &mut entries, patience).await;
     Ok(Inspection {
         cluster: id,
         limit: line.limit(),
+        held,
+        more: others.len(),
         entries,
-        vanished,
+        vanished: line.vanished().count(),
         last_run: last.and_then(|kv| LastRun::parse(kv.value())),
     })
+}
+
+/// The entry with this token, if it stands in the queue.
+pub async fn find(
+    cluster: &Cluster,
+    prefix: &Prefix,
+    name: &LockName,
+    token: i64,
+    give_up_at: Instant,
+) -> Result<Option<InspectedEntry>, Failure> {
+    let ranges = Ranges::new(prefix, name);
+    let response = cluster.transact(&ranges.read(), give_up_at).await?;
+    let reading = Reading::of(&response, &ranges, "");
+    let line = Line::of(&reading.snapshot);
+    let mut entries = line.entries();
+    let Some((entry, holds)) = entries.find(|(entry, _)| entry.create_revision == token) else {
+        return Ok(None);
+    };
+    let key = ranges.entry(&entry.id);
+    let found = get(cluster, [key].into_iter(), give_up_at).await?;
+    let found = found.into_iter().flatten();
+    let mut same = found.filter(|kv| kv.create_revision() == token);
+    Ok(same.next().map(|kv| inspected(&kv, holds)))
 }
 
 /// Finds those whom nobody is in the way of here, but whose run waits for another lock.
@@ -82,9 +112,13 @@ async fn find_reserved(
             continue;
         }
         let reads: Vec<TxnOp> = others.iter().flat_map(Ranges::readings).collect();
-        let response = cluster
-            .transact(&Txn::new().and_then(reads), give_up_at)
-            .await?;
+        let txn = Txn::new().and_then(reads);
+        let response = match cluster.transact(&txn, give_up_at).await {
+            Ok(response) => response,
+            // The other lock is none of the reader's business.
+            Err(failure) if failure.sign == Sign::NotPermitted => continue,
+            Err(failure) => return Err(failure),
+        };
         let readings = Reading::of_each(&response, others.iter().map(|ranges| (ranges, "")));
         // All entries of a run have one create_revision.
         let waits = readings.iter().any(|reading| {
@@ -119,13 +153,28 @@ async fn get(
     give_up_at: Instant,
 ) -> Result<Vec<Option<KeyValue>>, Failure> {
     let gets: Vec<TxnOp> = keys.map(|key| TxnOp::get(key, None)).collect();
-    let txn = Txn::new().and_then(gets);
-    let response = cluster.transact(&txn, give_up_at).await?;
     let first = |answer| match answer {
         TxnOpResponse::Get(mut get) => get.take_kvs().into_iter().next(),
         _ => None,
     };
-    Ok(response.op_responses().into_iter().map(first).collect())
+    let mut found = Vec::new();
+    let mut at_once = gets.len();
+    let mut rest = &gets[..];
+    while !rest.is_empty() {
+        let (batch, others) = rest.split_at(at_once.min(rest.len()));
+        let txn = Txn::new().and_then(batch);
+        match cluster.transact(&txn, give_up_at).await {
+            // Somebody's values are large.
+            Err(failure) if failure.sign == Sign::TooLarge && batch.len() > 1 => {
+                at_once = batch.len() / 2;
+            }
+            answer => {
+                found.extend(answer?.op_responses().into_iter().map(first));
+                rest = others;
+            }
+        }
+    }
+    Ok(found)
 }
 
 fn inspected(kv: &KeyValue, holds: bool) -> InspectedEntry {
@@ -142,34 +191,14 @@ fn inspected(kv: &KeyValue, holds: bool) -> InspectedEntry {
     }
 }
 
-/// What is known of the holders that vanished.
-async fn vanished(
-    cluster: &Cluster,
-    ranges: &Ranges,
-    left: &[&Marker],
-    give_up_at: Instant,
-) -> Result<Vec<Option<Entry>>, Failure> {
-    let mut vanished = Vec::new();
-    for batch in left.chunks(BATCH) {
-        let keys = batch.iter().map(|marker| ranges.marker(&marker.id));
-        let found = get(cluster, keys, give_up_at).await?;
-        vanished.extend(
-            found
-                .into_iter()
-                .flatten()
-                .map(|kv| Entry::parse(kv.value())),
-        );
-    }
-    Ok(vanished)
-}
-
 /// Asks how long each lease still lives. Not safe to decide anything on, and not worth failing for.
-async fn ask_remaining(cluster: Arc<Cluster>, entries: &mut [InspectedEntry], give_up_at: Instant) {
+async fn ask_remaining(cluster: &Arc<Cluster>, entries: &mut [InspectedEntry], patience: Duration) {
     for batch in entries.chunks_mut(BATCH) {
+        let give_up_at = clock::now() + patience;
         let mut answers = JoinSet::new();
         for (index, entry) in batch.iter().enumerate() {
             let Some(lease) = entry.lease else { continue };
-            let cluster = Arc::clone(&cluster);
+            let cluster = Arc::clone(cluster);
             answers.spawn(async move {
                 let asked = cluster.call(give_up_at, |client| async move {
                     client.lease_client().time_to_live(lease, None).await

@@ -16,9 +16,8 @@ pub async fn grant_new(
     ttl: Duration,
     give_up_at: Instant,
 ) -> Result<LeaseId, Failure> {
-    let lease = session::new_lease_id()?;
+    let (lease, granted) = grant_any(cluster, ttl, give_up_at).await?;
     // What the server grants counts, not what was asked for.
-    let granted = grant(cluster, lease, ttl, give_up_at).await?;
     if granted < ttl {
         revoke_unused(cluster, lease, give_up_at).await;
         let detail = format!("etcd grants {granted:?} where {ttl:?} were asked for");
@@ -27,12 +26,13 @@ pub async fn grant_new(
     Ok(lease)
 }
 
-async fn grant(
+/// The same, where one that lives shorter serves as well; with how long etcd lets it live.
+pub async fn grant_any(
     cluster: &Cluster,
-    lease: LeaseId,
     ttl: Duration,
     give_up_at: Instant,
-) -> Result<Duration, Failure> {
+) -> Result<(LeaseId, Duration), Failure> {
+    let lease = session::new_lease_id()?;
     let seconds = i64::try_from((ttl + Duration::from_millis(999)).as_secs()).unwrap_or(i64::MAX);
     let granted = cluster
         .call(give_up_at, |client| async move {
@@ -41,7 +41,7 @@ async fn grant(
             Ok(seconds_of(granted.ttl()))
         })
         .await;
-    match granted {
+    let granted = match granted {
         // The answer to an earlier attempt was lost.
         Err(failure) if failure.sign == Sign::LeaseExists => {
             cluster
@@ -55,7 +55,8 @@ async fn grant(
                 .await
         }
         granted => granted,
-    }
+    };
+    granted.map(|granted| (lease, granted))
 }
 
 /// Ends one on which nothing hangs, or nothing that is wanted. What fails here ends by itself.

@@ -8,10 +8,10 @@
 //! - A token can be forgotten at any time: it expires (300 s after its last use, counted by each member for
 //!   itself), and a change of users or roles ends those that are signed. Then it is asked for again.
 
-use std::pin::Pin;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use etcd_client::Channel;
+use tokio::task::JoinSet;
 use tonic::codegen::http::{HeaderValue, Request};
 use tower::ServiceExt;
 use tower::util::BoxCloneSyncService;
@@ -39,8 +39,9 @@ pub struct Login {
 pub struct Asking {
     /// Which member.
     pub member: usize,
-    /// What it comes to.
-    pub answer: Pin<Box<dyn Future<Output = Result<(), Failure>> + Send>>,
+    /// What it comes to. A task of its own: a request that is not polled any more, because nobody waits for it, could
+    /// have the making of a connection in its hands. It ends with this.
+    pub answer: JoinSet<Result<(), Failure>>,
 }
 
 /// The token that every request carries.

@@ -22,7 +22,7 @@ use hyper_util::rt::TokioIo;
 use tokio::sync::Mutex;
 use tonic::transport::Endpoint;
 
-use super::deadline::within;
+use super::deadline::{reached, within};
 use super::dial::{ConnectionOver, Target, dial};
 use super::login::{self, Login};
 use super::session::new_lease_id;
@@ -39,6 +39,12 @@ const HASHING_PATIENCE: Duration = Duration::from_secs(1);
 /// How long it may take to say so, at least. A core that hashes a hundred passwords takes its time, and it has
 /// only just been met.
 const SIGN_OF_LIFE_PATIENCE: Duration = Duration::from_secs(5);
+
+/// The same for a token that is asked for again while a lock is held: the lease does not wait.
+const SIGN_OF_LIFE_PATIENCE_MIN: Duration = Duration::from_millis(300);
+
+/// The pause before a member is asked whether it has heard of our token.
+const TOKEN_PAUSE: Duration = Duration::from_millis(30);
 
 /// How long a login may take.
 const LOGIN_PATIENCE: Duration = Duration::from_secs(60);
@@ -94,6 +100,16 @@ impl Member {
             has_answered: AtomicBool::new(false),
             distrusted_at: AtomicU64::new(0),
         })
+    }
+
+    /// Where it is.
+    pub const fn target(&self) -> &Target {
+        &self.target
+    }
+
+    /// What is spoken with it.
+    pub fn tls(&self) -> Option<&Tls> {
+        self.common.tls.as_ref().filter(|_| self.is_tls)
     }
 
     /// How it is named to people.
@@ -250,11 +266,7 @@ impl Member {
             let refused = Failure::unanswered(self.address(), Sign::NotSent, Duration::ZERO);
             return simulated.ok_or(refused);
         }
-        let tls = match self.is_tls {
-            true => self.common.tls.as_ref(),
-            false => None,
-        };
-        let mut stream = Some(TokioIo::new(dial(&self.target, tls).await?));
+        let mut stream = Some(TokioIo::new(dial(&self.target, self.tls()).await?));
         // What tonic is given is used up with its end: a new one is made here, and met.
         let connector = tower::service_fn(move |_| {
             let stream = stream.take().ok_or(ConnectionOver);
@@ -289,6 +301,35 @@ impl Member {
                 if asks_who { Ok(()) } else { Err(failure) }
             }
         }
+    }
+
+    /// Whether it is connected and wanted to know first who we are, so that it is not known of which cluster it is.
+    pub fn asked_who_we_are(&self) -> bool {
+        let is_unmet = |current: &Connection| !current.is_met.load(Ordering::Relaxed);
+        let slot = self.connection.try_lock();
+        slot.is_ok_and(|slot| slot.as_ref().is_some_and(is_unmet))
+    }
+
+    /// Meets it as the user that we are by now. It may be of the same cluster and not have heard yet of our token; one
+    /// of another cluster never will, and answers only a login of its own.
+    pub async fn meet_as_user(
+        self: &Arc<Self>,
+        heard_by: Instant,
+        give_up_at: Instant,
+    ) -> Result<(), Failure> {
+        let patience = heard_by.since(clock::now());
+        let connection = self.ready(heard_by).await?;
+        while !connection.is_met.load(Ordering::Relaxed) {
+            if heard_by <= clock::now() {
+                return Arc::clone(self).authenticate(give_up_at).await;
+            }
+            reached(clock::now() + TOKEN_PAUSE).await;
+            let met = within(clock::now() + patience, self.meet(&connection)).await;
+            met.unwrap_or_else(|| {
+                Err(Failure::unanswered(self.address(), Sign::NotSent, patience))
+            })?;
+        }
+        Ok(())
     }
 
     fn has_token(&self) -> bool {
@@ -329,7 +370,15 @@ impl Member {
             return Ok(());
         };
         let asked_at = clock::now();
-        let sign_of_life = SIGN_OF_LIFE_PATIENCE.max(wanted_by.since(asked_at) / 2);
+        let remaining = wanted_by.since(asked_at);
+        let is_again = login.token.number() > 0;
+        let (hashing, sign_of_life) = match is_again {
+            false => (HASHING_PATIENCE, SIGN_OF_LIFE_PATIENCE.max(remaining / 2)),
+            true => (
+                HASHING_PATIENCE.min(remaining / 4),
+                (remaining / 4).clamp(SIGN_OF_LIFE_PATIENCE_MIN, SIGN_OF_LIFE_PATIENCE),
+            ),
+        };
         let give_up_at = (asked_at + LOGIN_PATIENCE).max(wanted_by);
         let mut asking = pin!(self.call(give_up_at, |client| async move {
             let mut auth = client.auth_client();
@@ -337,10 +386,11 @@ impl Member {
                 .await
         }));
         let answer = loop {
-            if let Some(answer) = within(clock::now() + HASHING_PATIENCE, &mut asking).await {
+            if let Some(answer) = within(clock::now() + hashing, &mut asking).await {
                 break answer?;
             }
-            if self.common.has_several {
+            // While many start, only others could be asked in its place; while a lock is held, its connection may be dead.
+            if self.common.has_several || is_again {
                 tokio::select! {
                     biased;
                     answer = &mut asking => break answer?,

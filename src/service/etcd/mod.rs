@@ -12,9 +12,20 @@
 //!   ├ superseding  the places of older waiters, which a newer one takes away
 //!   ├ records      what is remembered of a run
 //!   ├ keeping      keeping the lock for a while without us
-//!   ├ release      giving a session back, whatever has become of it
-//!   └ inspection   a lock as anybody sees it, for `status`
+//!   ├ asked        whether somebody wants the lock from us
+//!   └ release      giving a session back, whatever has become of it
 //!  fence           what only the holder can do, for `fence`
+//!  operating       what a person asks
+//!   ├ inspection   a lock as anybody sees it
+//!   ├ listing      all of them
+//!   ├ past         what happened under a lock
+//!   ├ present      what happens now
+//!   │  └ changes   of keys, from the store's revisions
+//!   ├ breaking     taking a lock from whoever has it
+//!   ├ remembered   what was done once
+//!   ├ examination  the whole cluster
+//!   └ names        the names of locks in use, for completion
+//!  pages           many keys, a page at a time
 //!  transaction     what is sent
 //!  reading         what its answer says about the queue
 //!  cluster         which member to ask, and for how long
@@ -23,9 +34,7 @@
 //!   └ member       one endpoint; every call is bounded here
 //!      ├ dial      a connection: name, address, TLS
 //!      └ tls       whom we trust, who we are; certificate: until when
-//!  remembered      what was done once, for `once`
-//!  names           the names of locks in use, for completion
-//!  deadline        the only two ways to wait; race, for the first of several
+//!  race            the first of several
 //!  pace            what is overdue
 //!  trouble         what errors mean
 //! ```
@@ -33,11 +42,14 @@
 //! Nothing here decides about the command. Whatever is reported is a fact with the instant from which it
 //! counts, and every wait ends at an instant on CLOCK_BOOTTIME.
 
+mod asked;
+mod breaking;
 mod certificate;
+mod changes;
 mod cluster;
 mod contender;
-mod deadline;
 mod dial;
+mod examination;
 pub mod fence;
 mod hedge;
 mod holder;
@@ -45,16 +57,23 @@ mod inspection;
 mod keepalive;
 mod keeping;
 mod lease;
+mod listing;
 mod login;
 mod member;
 mod names;
+mod operating;
 mod outstanding;
 mod pace;
+mod pages;
+mod past;
+mod present;
 mod race;
 mod reading;
 mod records;
 mod release;
 mod remembered;
+#[cfg(test)]
+pub mod sentences;
 mod session;
 #[cfg(test)]
 mod simulated;
@@ -65,34 +84,40 @@ mod trouble;
 mod vanished;
 mod watch;
 
+pub use self::operating::{
+    examine, forget, history, inspect, list, names, remembered, take, watch,
+};
+
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::task::{JoinHandle, JoinSet};
 
+use self::asked::{Asked, Listener};
 use self::cluster::Cluster;
 use self::contender::{Contender, Enqueued};
-use self::deadline::within;
 use self::holder::QueueView;
 use self::session::{NotRenewed, Session, Stage};
 use self::transaction::Ranges;
+use super::deadline::{self, within};
 use crate::clock::{self, Instant};
-use crate::config;
+use crate::config::connection::Cluster as Settings;
 use crate::config::endpoint::Endpoint;
 use crate::config::login::Login;
 use crate::config::tls::Tls;
 use crate::lock::entry::Entry;
-use crate::lock::key::Prefix;
-use crate::lock::name::LockName;
-use crate::lock::once::OnceId;
 use crate::lock::token::Token;
 use crate::outcome::Loss;
-use crate::service::{Inspection, Memory, Remembered, Wanted};
+use crate::service::{Memory, Wanted};
 use crate::supervisor::{Event, Trouble, TroubleKind};
 
 /// How long the lock of an earlier place may be in the way of the next one, before that one queues behind it.
 const EARLIER_PLACE_PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long an attempt at a place that is under way may still take when the run gives up: a place that is known is given
+/// back without a trace, and for one that is not a sign is left (see `release`).
+const ATTEMPT_PATIENCE: Duration = Duration::from_millis(500);
 
 /// How long what nobody waits for is tried: clearing away and announcing.
 const BACKGROUND_PATIENCE: Duration = Duration::from_secs(10);
@@ -108,77 +133,14 @@ pub struct Connection {
     pub login: Option<Login>,
 }
 
-impl From<&config::Connection> for Connection {
-    fn from(settings: &config::Connection) -> Self {
+impl From<&Settings> for Connection {
+    fn from(settings: &Settings) -> Self {
         Self {
             endpoints: settings.endpoints.clone(),
             tls: settings.tls.clone(),
             login: settings.login.clone(),
         }
     }
-}
-
-/// Reads one lock as anybody may see it, for `status NAME`.
-///
-/// # Errors
-/// When the cluster cannot be reached by `give_up_at`, or refuses.
-pub async fn inspect(
-    connection: &Connection,
-    prefix: &Prefix,
-    name: &LockName,
-    give_up_at: Instant,
-) -> Result<Inspection, Trouble> {
-    let ranges = Ranges::new(prefix, name);
-    let cluster = Cluster::new(connection, ranges.to_string());
-    cluster.connect(give_up_at).await?;
-    Ok(inspection::inspect(cluster, prefix, name, give_up_at).await?)
-}
-
-/// The names of the locks that somebody holds or waits for; of many, some.
-///
-/// # Errors
-/// When the cluster cannot be reached by `give_up_at`, or refuses.
-pub async fn names(
-    connection: &Connection,
-    prefix: &Prefix,
-    give_up_at: Instant,
-) -> Result<Vec<LockName>, Trouble> {
-    let cluster = Cluster::new(connection, format!("the keys below {prefix}"));
-    cluster.connect(give_up_at).await?;
-    Ok(names::names(&cluster, prefix, give_up_at).await?)
-}
-
-/// What `--once` remembers under a lock.
-///
-/// # Errors
-/// When the cluster cannot be reached by `give_up_at`, or refuses.
-pub async fn remembered(
-    connection: &Connection,
-    prefix: &Prefix,
-    name: &LockName,
-    give_up_at: Instant,
-) -> Result<Vec<Remembered>, Trouble> {
-    let below = format!("the keys below {}", prefix.once_records(name));
-    let cluster = Cluster::new(connection, below);
-    cluster.connect(give_up_at).await?;
-    Ok(remembered::list(&cluster, prefix, name, give_up_at).await?)
-}
-
-/// Forgets that something was done once; whether it was remembered.
-///
-/// # Errors
-/// When the cluster cannot be reached by `give_up_at`, or refuses.
-pub async fn forget(
-    connection: &Connection,
-    prefix: &Prefix,
-    name: &LockName,
-    id: &OnceId,
-    give_up_at: Instant,
-) -> Result<bool, Trouble> {
-    let below = format!("the keys below {}", prefix.once_records(name));
-    let cluster = Cluster::new(connection, below);
-    cluster.connect(give_up_at).await?;
-    Ok(remembered::forget(&cluster, prefix, name, id, give_up_at).await?)
 }
 
 /// The locks of one run in etcd.
@@ -194,6 +156,8 @@ pub struct Etcd {
     earlier: Vec<Arc<Session>>,
     /// The tokens of all places that we have had: one of them may have been taken away.
     tokens: Arc<Mutex<Vec<Token>>>,
+    /// Who wants the lock from us.
+    asked: Arc<Mutex<Option<Asked>>>,
     queueing: Option<Task>,
     renewing: Option<Task>,
     announcing: Option<Task>,
@@ -261,7 +225,7 @@ impl Etcd {
         if !wanted.entry.queue.is_fifo() {
             purpose.push(format!("those below {}", prefix.notes(name)));
         }
-        let purpose = purpose.join(", ");
+        let purpose = format!("read and write {}", purpose.join(", "));
         Self {
             cluster: Arc::new(Cluster::new(connection, purpose)),
             wanted: Arc::new(wanted),
@@ -269,6 +233,7 @@ impl Etcd {
             session: None,
             earlier: Vec::new(),
             tokens: Arc::default(),
+            asked: Arc::default(),
             queueing: None,
             renewing: None,
             announcing: None,
@@ -297,6 +262,8 @@ impl Etcd {
         };
         let background = self.background.clone();
         let tokens = Arc::clone(&self.tokens);
+        let asked = Arc::clone(&self.asked);
+        *unpoisoned(&asked) = None;
         self.queueing = Some(Task::spawn(async move {
             let before = std::mem::take(&mut *unpoisoned(&tokens));
             if is_superseded(&contender, &before, give_up_at).await {
@@ -305,7 +272,7 @@ impl Etcd {
             for session in earlier {
                 give_up_earlier(&contender, session, give_up_at, &background).await;
             }
-            queue(contender, give_up_at, background, &tokens).await;
+            queue(contender, give_up_at, background, &tokens, asked).await;
         }));
     }
 
@@ -367,16 +334,46 @@ impl Etcd {
         }));
     }
 
+    /// Tells whoever wants the lock from us how soon it will have stopped. Not answered: nothing depends on it.
+    pub fn answer_break(&mut self, within: Duration) {
+        let Some(asked) = unpoisoned(&self.asked).take() else {
+            return;
+        };
+        let cluster = Arc::clone(&self.cluster);
+        self.background.spawn(async move {
+            let give_up_at = clock::now() + BACKGROUND_PATIENCE;
+            let _ = asked::answer(&cluster, &asked, within, give_up_at).await;
+        });
+    }
+
     /// Takes everything of ours out of the store, whatever has become of it. Answered by `Released` or
     /// `NotReleased`; the revocation of the by then empty lease goes on until [`Etcd::farewell`].
     pub fn release(&mut self, give_up_at: Instant) {
+        let queueing = self.queueing.take();
         self.stop_tasks();
+        let attempting = self.session.clone();
         let sessions = self.session.iter().chain(&self.earlier);
         let sessions: Vec<Arc<Session>> = sessions.cloned().collect();
         let cluster = Arc::clone(&self.cluster);
         let events = self.events.clone();
         let background = self.background.clone();
+        let wanted = Arc::clone(&self.wanted);
         self.releasing = Some(Task::spawn(async move {
+            if let Some(session) = &attempting
+                && session.is_lost()
+                && let Stage::Placed(token) = session.stage()
+                && let Ok(Some(asked)) = listener(&wanted, token, wanted.ttl)
+                    .read(&cluster, give_up_at)
+                    .await
+            {
+                // The news that the lease is gone was faster than the news who took it away.
+                let _ = events.send(Event::BreakAsked(asked.request.who()));
+            }
+            if let Some(session) = attempting {
+                let known_by = give_up_at.min(clock::now() + ATTEMPT_PATIENCE);
+                let _ = within(known_by, session.attempted()).await;
+            }
+            drop(queueing);
             let mut event = Event::Released;
             for session in sessions {
                 match release::withdraw(&cluster, &session, give_up_at).await {
@@ -530,12 +527,39 @@ fn unpoisoned<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+fn listener(wanted: &Wanted, token: Token, ttl: Duration) -> Listener {
+    let keys = wanted
+        .names()
+        .map(|name| wanted.prefix.break_request(name, token.get()));
+    Listener::new(keys.collect(), token, ttl)
+}
+
+/// Listens for who wants the place from us, as long as what this returns lives.
+fn listen(
+    contender: &Contender,
+    token: Token,
+    ttl: Duration,
+    heard: Arc<Mutex<Option<Asked>>>,
+) -> Task {
+    let cluster = Arc::clone(&contender.cluster);
+    let events = contender.events.clone();
+    let mut listener = listener(&contender.wanted, token, ttl);
+    Task::spawn(async move {
+        while let Some(asked) = listener.next(&cluster).await {
+            let who = asked.request.who();
+            *unpoisoned(&heard) = Some(asked);
+            let _ = events.send(Event::BreakAsked(who));
+        }
+    })
+}
+
 /// One contender from its first request to the loss of its place.
 async fn queue(
     contender: Contender,
     give_up_at: Instant,
     background: Background,
     tokens: &Mutex<Vec<Token>>,
+    asked: Arc<Mutex<Option<Asked>>>,
 ) {
     let session = Arc::clone(&contender.session);
     let cluster = Arc::clone(&contender.cluster);
@@ -555,6 +579,7 @@ async fn queue(
                 sent_at: granted.sent_at,
                 ttl: granted.ttl,
             });
+            let _listening = listen(&contender, token, granted.ttl, asked);
             let loss = contender.follow(token, readings).await;
             let wanted = &contender.wanted;
             let event = gone(&contender.cluster, wanted, &session, token, loss).await;

@@ -8,6 +8,7 @@ use etcd_client::GetOptions;
 use super::cluster::Cluster;
 use super::trouble::Failure;
 use crate::clock::Instant;
+use crate::lock::chronicle::Place;
 use crate::lock::key::Prefix;
 use crate::lock::name::LockName;
 
@@ -20,33 +21,29 @@ pub async fn names(
     prefix: &Prefix,
     give_up_at: Instant,
 ) -> Result<Vec<LockName>, Failure> {
-    let prefix = prefix.to_string();
-    let prefix = prefix.as_str();
+    let first = prefix.to_string();
+    let first = first.as_str();
     let response = cluster
         .call(give_up_at, |client| async move {
             // What is not an entry stands behind all names: `~` sorts after their alphabet.
             let options = GetOptions::new()
-                .with_range(format!("{prefix}~"))
+                .with_range(format!("{first}~"))
                 .with_keys_only()
                 .with_limit(KEYS_MAX);
-            client.kv_client().get(prefix, Some(options)).await
+            client.kv_client().get(first, Some(options)).await
         })
         .await?;
-    let names: BTreeSet<String> = response
-        .kvs()
-        .iter()
-        .filter_map(|kv| of_entry(prefix, kv.key()))
-        .map(str::to_owned)
-        .collect();
-    Ok(names.iter().filter_map(|name| name.parse().ok()).collect())
+    let keys = response.kvs().iter();
+    let names: BTreeSet<LockName> = keys.filter_map(|kv| of_entry(prefix, kv.key())).collect();
+    Ok(names.into_iter().collect())
 }
 
-/// The name of the lock that a key is an entry of, if it may be one.
-fn of_entry<'key>(prefix: &str, key: &'key [u8]) -> Option<&'key str> {
-    let rest = std::str::from_utf8(key.strip_prefix(prefix.as_bytes())?).ok()?;
-    let (name, id) = rest.rsplit_once('/')?;
-    let is_id = !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_hexdigit());
-    is_id.then_some(name)
+/// The lock that a key is an entry of, if it may be one.
+fn of_entry(prefix: &Prefix, key: &[u8]) -> Option<LockName> {
+    match prefix.place(key)? {
+        (name, Place::Entry(_)) => Some(name),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -55,8 +52,8 @@ mod tests {
 
     #[test]
     fn only_entries_have_a_name() {
-        let name = |key: &'static str| of_entry("/leasehold/", key.as_bytes());
-        assert_eq!(name("/leasehold/a/b/1f"), Some("a/b"));
+        let name = |key: &str| of_entry(&Prefix::default(), key.as_bytes());
+        assert_eq!(name("/leasehold/a/b/1f"), "a/b".parse().ok());
         for key in [
             "/leasehold/a/config",
             "/leasehold/a/",

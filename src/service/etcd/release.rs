@@ -76,7 +76,7 @@ async fn release_keys(
             let txn = session.keys.keep_out(session.lease, sign_on);
             cluster.transact(&txn, give_up_at).await?;
         }
-        delete_each(cluster, session, give_up_at).await?;
+        delete_each(cluster, session, Some(token), give_up_at).await?;
     }
     Ok(left)
 }
@@ -102,7 +102,7 @@ async fn keep_out(
     match kept_out {
         Ok(response) => {
             if !response.succeeded() {
-                delete_each(cluster, session, give_up_at).await?;
+                delete_each(cluster, session, None, give_up_at).await?;
             }
             session.set_stage(Stage::Untouched);
             Ok(())
@@ -118,9 +118,10 @@ async fn keep_out(
 async fn delete_each(
     cluster: &Cluster,
     session: &Session,
+    token: Option<Token>,
     give_up_at: Instant,
 ) -> Result<(), Failure> {
-    for txn in session.keys.delete_each(session.lease) {
+    for txn in session.keys.delete_each(session.lease, token) {
         cluster.transact(&txn, give_up_at).await?;
     }
     Ok(())

@@ -4,6 +4,7 @@ use etcd_client::{Compare, CompareOp, GetOptions, KeyValue, LeaseTimeToLiveOptio
 
 use super::cluster::Cluster;
 use super::lease;
+use super::pages::{Of, Pages};
 use super::trouble::Failure;
 use crate::clock::Instant;
 use crate::lock::key::Prefix;
@@ -11,9 +12,6 @@ use crate::lock::name::LockName;
 use crate::lock::once::{OnceId, OnceRecord};
 use crate::lock::token::LeaseId;
 use crate::service::Remembered;
-
-/// How many records are read at once: so many of the largest that etcd takes still fit into one answer.
-const PAGE: i64 = 32;
 
 /// Everything that is remembered under a lock, in the order of the IDs.
 pub async fn list(
@@ -28,35 +26,12 @@ pub async fn list(
         // `/` and the next character: the end of all keys that begin with it.
         *last += 1;
     }
-    let mut from = below.clone().into_bytes();
+    let mut pages = Pages::new(cluster, below.as_str(), end, Of::Values);
     let mut remembered = Vec::new();
-    loop {
-        let page = page(cluster, &from, &end, give_up_at).await?;
-        remembered.extend(page.iter().filter_map(|kv| of_key(&below, kv)));
-        match page.last() {
-            Some(last) if page.len() as i64 == PAGE => {
-                from = last.key().to_vec();
-                from.push(0);
-            }
-            _ => return Ok(remembered),
-        }
+    while let Some(page) = pages.next(give_up_at).await? {
+        remembered.extend(page.kvs().iter().filter_map(|kv| of_key(&below, kv)));
     }
-}
-
-async fn page(
-    cluster: &Cluster,
-    from: &[u8],
-    end: &[u8],
-    give_up_at: Instant,
-) -> Result<Vec<KeyValue>, Failure> {
-    cluster
-        .call(give_up_at, |client| async move {
-            let options = GetOptions::new().with_range(end).with_limit(PAGE);
-            let mut kv = client.kv_client().max_decoding_message_size(64 << 20);
-            let mut answer = kv.get(from, Some(options)).await?;
-            Ok(answer.take_kvs())
-        })
-        .await
+    Ok(remembered)
 }
 
 /// Nothing where it belongs to another lock, such as the ones of `a/b` among those of `a`.
@@ -79,6 +54,8 @@ pub async fn forget(
 ) -> Result<bool, Failure> {
     let key = prefix.once_record(name, id);
     let key = key.as_str();
+    // The lease of the one that we saw: where our deletion is done twice, the second answer may be the one that comes.
+    let mut seen: Option<i64> = None;
     loop {
         let found = cluster
             .call(give_up_at, |client| async move {
@@ -87,23 +64,21 @@ pub async fn forget(
                 Ok(answer.take_kvs().pop())
             })
             .await?;
-        let Some(found) = found else {
-            return Ok(false);
-        };
-        // Not one that was written meanwhile.
-        let txn = Txn::new()
-            .when([Compare::mod_revision(
-                key,
-                CompareOp::Equal,
-                found.mod_revision(),
-            )])
-            .and_then([TxnOp::delete(key, None)]);
-        if cluster.transact(&txn, give_up_at).await?.succeeded() {
-            if let Some(lease) = LeaseId::new(found.lease()) {
-                end_unused(cluster, lease, give_up_at).await;
+        if let Some(found) = found {
+            seen = Some(found.lease());
+            // Not one that was written meanwhile.
+            let unchanged = Compare::mod_revision(key, CompareOp::Equal, found.mod_revision());
+            let txn = Txn::new()
+                .when([unchanged])
+                .and_then([TxnOp::delete(key, None)]);
+            if !cluster.transact(&txn, give_up_at).await?.succeeded() {
+                continue;
             }
-            return Ok(true);
         }
+        if let Some(lease) = seen.and_then(LeaseId::new) {
+            end_unused(cluster, lease, give_up_at).await;
+        }
+        return Ok(seen.is_some());
     }
 }
 

@@ -8,9 +8,11 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use etcd_client::LeaseGrantOptions;
+use tokio::sync::watch;
 
 use super::cluster::Cluster;
 use super::keepalive::{KeepAlive, Lost, OwnRead, Verdict};
+use super::lease;
 use super::member::Member;
 use super::outstanding::Outstanding;
 use super::transaction::Keys;
@@ -30,7 +32,7 @@ pub struct Session {
     ttl: Duration,
     /// When the lease was first asked for.
     asked_at: OnceLock<Instant>,
-    stage: Mutex<Stage>,
+    stage: watch::Sender<Stage>,
     /// The last renewal's, with the member that it goes through.
     stream: Mutex<Option<(usize, KeepAlive)>>,
     lost: AtomicBool,
@@ -100,7 +102,7 @@ impl Session {
             keys: Keys::new(&wanted.prefix, wanted.names(), lease),
             ttl: wanted.ttl,
             asked_at: OnceLock::new(),
-            stage: Mutex::new(Stage::Untouched),
+            stage: watch::Sender::new(Stage::Untouched),
             stream: Mutex::new(None),
             lost: AtomicBool::new(false),
             admitted: AtomicBool::new(false),
@@ -110,7 +112,7 @@ impl Session {
 
     /// What of it may be in the store.
     pub fn stage(&self) -> Stage {
-        *self.stage.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.stage.borrow()
     }
 
     /// Whether more than an empty lease of it may be in the store.
@@ -120,12 +122,24 @@ impl Session {
 
     /// Notes what may be in the store from now on.
     pub fn set_stage(&self, stage: Stage) {
-        *self.stage.lock().unwrap_or_else(PoisonError::into_inner) = stage;
+        self.stage.send_replace(stage);
+    }
+
+    /// Waits until it is known whether there is a place.
+    pub async fn attempted(&self) {
+        let mut stage = self.stage.subscribe();
+        // It cannot be closed: its sender is ours.
+        let _ = stage.wait_for(|stage| *stage != Stage::Attempted).await;
     }
 
     /// Whether the loss of it is news: the watch and a renewal can both find it, and it is reported once.
     pub fn is_first_loss(&self) -> bool {
         !self.lost.swap(true, Ordering::Relaxed)
+    }
+
+    /// Whether the loss of it was found.
+    pub fn is_lost(&self) -> bool {
+        self.lost.load(Ordering::Relaxed)
     }
 
     /// Notes that a reading has admitted us.
@@ -180,20 +194,8 @@ impl Session {
         cluster: &Cluster,
         give_up_at: Instant,
     ) -> Result<LeaseId, Failure> {
-        let lease = new_lease_id()?;
-        let seconds = i64::try_from(self.ttl.as_secs()).unwrap_or(i64::MAX);
-        let granted = cluster
-            .call(give_up_at, |client| async move {
-                let options = LeaseGrantOptions::new().with_id(lease.get());
-                let granted = client.lease_client().grant(seconds, Some(options)).await;
-                granted.map(|_| ())
-            })
-            .await;
-        match granted {
-            // The answer to an earlier attempt was lost.
-            Err(failure) if failure.sign == Sign::LeaseExists => Ok(lease),
-            granted => granted.map(|()| lease),
-        }
+        let granted = lease::grant_any(cluster, self.ttl, give_up_at).await;
+        granted.map(|(lease, _)| lease)
     }
 
     /// Renews the lease and validates it.

@@ -93,16 +93,40 @@ impl Tls {
         self.identity.is_some()
     }
 
+    /// Until when our own certificate is valid.
+    pub fn own_end(&self) -> Option<Timestamp> {
+        let (_, not_after) = self.identity.as_ref()?.validity?;
+        Some(not_after)
+    }
+
+    /// Speaks TLS over a connection, to ask one thing by HTTP/1.1. The caller bounds it.
+    pub async fn handshake_for_http_1(
+        &self,
+        target: &Target,
+        tcp: TcpStream,
+    ) -> Result<TlsStream<TcpStream>, Failure> {
+        let mut client = ClientConfig::clone(self.connector.config());
+        client.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let connector = TlsConnector::from(Arc::new(client));
+        let connecting = connector.connect(self.name_of(target)?, tcp).await;
+        connecting.map_err(|error| self.failure(&target.address, &error))
+    }
+
+    /// The name that a member's certificate has to be for.
+    fn name_of(&self, target: &Target) -> Result<ServerName<'static>, Failure> {
+        match &self.server_name {
+            Some(name) => Ok(name.clone()),
+            None => ServerName::try_from(target.host.clone()).map_err(|_| no_name(&target.host)),
+        }
+    }
+
     /// Speaks TLS over a connection. The caller bounds it.
     pub async fn handshake(
         &self,
         target: &Target,
         tcp: TcpStream,
     ) -> Result<TlsStream<TcpStream>, Failure> {
-        let name = match &self.server_name {
-            Some(name) => name.clone(),
-            None => ServerName::try_from(target.host.clone()).map_err(|_| no_name(&target.host))?,
-        };
+        let name = self.name_of(target)?;
         let failed = |error: io::Error| self.failure(&target.address, &error);
         let mut stream = self.connector.connect(name, tcp).await.map_err(failed)?;
         let first_bytes = within(clock::now() + FIRST_BYTES, stream.fill_buf()).await;
@@ -113,7 +137,8 @@ impl Tls {
         }
     }
 
-    fn failure(&self, address: &str, error: &io::Error) -> Failure {
+    /// What an error of a connection means.
+    pub fn failure(&self, address: &str, error: &io::Error) -> Failure {
         match cause(error) {
             Some(cause) => self.explain(address, cause),
             None if error.kind() == io::ErrorKind::UnexpectedEof => Failure::unconnected(

@@ -258,17 +258,22 @@ impl Keys {
     }
 
     /// What deletes the entries one by one where not all of them are ours any more: an entry that somebody deleted
-    /// and put anew is theirs and stays.
-    pub fn delete_each(&self, lease: LeaseId) -> Vec<Txn> {
+    /// and put anew is theirs and stays, one that somebody overwrote is ours still.
+    pub fn delete_each(&self, lease: LeaseId, token: Option<Token>) -> Vec<Txn> {
         let delete = |key: &str| {
-            Txn::new()
-                .when([Compare::lease(key, CompareOp::Equal, lease.get())])
-                .and_then([TxnOp::delete(key, None)])
+            let revision =
+                |token: Token| Compare::create_revision(key, CompareOp::Equal, token.get());
+            let hangs_on_it = Compare::lease(key, CompareOp::Equal, lease.get());
+            let ours = [Some(hangs_on_it), token.map(revision)]
+                .into_iter()
+                .flatten();
+            let delete = |ours| Txn::new().when([ours]).and_then([TxnOp::delete(key, None)]);
+            ours.map(delete).collect::<Vec<Txn>>()
         };
         match &self.locks[..] {
             // It was the only one.
             [_] => Vec::new(),
-            _ => self.entries().map(delete).collect(),
+            _ => self.entries().flat_map(delete).collect(),
         }
     }
 

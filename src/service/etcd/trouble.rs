@@ -4,6 +4,8 @@
 //!   `Refused` or `Denied` and ends the attempt (etcd: api/v3rpc/rpctypes/error.go).
 //! - What only one member says of itself (its certificate, its cluster) is *lasting*: it is asked no more while
 //!   others can be, and final once all say so.
+//! - What something between us and etcd answers, a proxy or a web server, is told from what etcd says: tonic makes a
+//!   code of an HTTP status, and 403 is not etcd's "permission denied".
 //! - Codes alone do not tell: "too many requests" and "not a primary lessor" arrive as Unknown, and a wrong
 //!   password as InvalidArgument; so etcd's texts are matched too.
 
@@ -14,6 +16,7 @@ use etcd_client::Error;
 use tonic::Code;
 
 use super::dial::ConnectionOver;
+use crate::lock::entry::harmless;
 use crate::supervisor::{Trouble, TroubleKind};
 
 /// A call that came to nothing.
@@ -55,6 +58,8 @@ pub enum Sign {
     NotPermitted,
     /// There are no users here, so nobody has to log in.
     NoUsers,
+    /// The answer is larger than what is read. The request was done.
+    TooLarge,
     /// Any other definite answer: nothing was done.
     Answered,
 }
@@ -181,9 +186,9 @@ impl Failure {
     }
 
     /// The same, with whose permission for what is missing.
-    pub fn naming(mut self, who: &str, keys: &str) -> Self {
+    pub fn naming(mut self, who: &str, purpose: &str) -> Self {
         let detail = &self.trouble.detail;
-        self.trouble.detail = format!("{detail}: {who} must be allowed to read and write {keys}");
+        self.trouble.detail = format!("{detail}: {who} must be allowed to {purpose}");
         self
     }
 
@@ -225,7 +230,10 @@ impl Failure {
                     Self::unconnected(address, &ConnectionOver.to_string())
                 }
                 Some(_) => broken(innermost(status)),
-                None => Self::of_answer(address, status.code(), status.message()),
+                None => match http_status(status.message()) {
+                    Some(http) => Self::of_something_between(address, http),
+                    None => Self::of_answer(address, status.code(), &harmless(status.message())),
+                },
             },
             Error::LeaseKeepAliveError(text) if text == "lease not found" => Self::of_answer(
                 address,
@@ -235,6 +243,31 @@ impl Failure {
             Error::TransportError(error) => Self::unconnected(address, &innermost(error)),
             Error::InvalidUri(_) | Error::InvalidArgs(_) => Self::no_endpoint(address),
             other => broken(other.to_string()),
+        }
+    }
+
+    /// HTTP, and not etcd.
+    fn of_something_between(address: &str, status: u16) -> Self {
+        let said = format!("what answers at {address} is not etcd (HTTP status {status})");
+        let refused = |hint| Self {
+            lasting: true,
+            // It was not let through.
+            ..Self::new(
+                TroubleKind::Unreachable,
+                Sign::Answered,
+                format!("{said}: {hint}"),
+            )
+        };
+        match status {
+            401 | 403 | 407 => {
+                refused("a proxy in front of it lets nobody in; give the address of etcd itself")
+            }
+            200..=399 | 404 | 405 => refused("a web server, or a proxy that knows no etcd"),
+            _ => Self::new(
+                TroubleKind::Unreachable,
+                Sign::Ambiguous,
+                format!("{said}: a proxy in front of it is in trouble, or cannot reach it"),
+            ),
         }
     }
 
@@ -250,15 +283,23 @@ impl Failure {
             (TroubleKind::Unreachable, _) if text == "no leader" => {
                 format!("etcd at {address} has no leader: a quorum is missing, or being found")
             }
+            (TroubleKind::Unreachable, _) if text == LEARNER => {
+                format!("etcd at {address} has no vote yet (a learner); give the other members too")
+            }
             (TroubleKind::Unreachable, _) => format!("etcd at {address} is not available: {text}"),
             (TroubleKind::Refused, Code::ResourceExhausted) if is_no_space(text) => format!(
                 "etcd at {address} refuses: database space exceeded (NOSPACE); free space and disarm the alarm"
             ),
             (TroubleKind::Refused, Code::DataLoss) => {
-                format!("etcd at {address} refuses: corrupt cluster (alarm CORRUPT)")
+                format!(
+                    "etcd at {address} refuses: a member has other data than the others (alarm CORRUPT); replace it"
+                )
             }
             (TroubleKind::Refused, Code::Unimplemented) => {
                 format!("{address} does not speak the API of etcd v3")
+            }
+            (TroubleKind::Refused, _) if sign == Sign::TooLarge => {
+                format!("etcd at {address} has more to answer than is read: {text}")
             }
             (TroubleKind::Denied, _) if text == "user name is empty" => {
                 format!("etcd at {address} lets in users only; say who you are with --user")
@@ -287,8 +328,27 @@ impl Failure {
     }
 }
 
+/// What a member says that has no vote yet.
+const LEARNER: &str = "rpc not supported for learner";
+
 fn is_no_space(text: &str) -> bool {
     text == "database space exceeded"
+}
+
+/// The status in tonic's words where the answer is none of gRPC: without a body (tonic: src/status.rs,
+/// infer_grpc_status), or with a page (src/codec/decode.rs).
+fn http_status(text: &str) -> Option<u16> {
+    const PAGE: &str = "protocol error: received message with invalid compression flag";
+    let status = match text.strip_prefix(PAGE) {
+        Some(rest) => rest.split_once("while receiving response with status: ")?.1,
+        None => text.strip_prefix("grpc-status header missing, mapped from HTTP status code ")?,
+    };
+    status.split(' ').next()?.parse().ok()
+}
+
+/// tonic's words where an answer is over the limit (tonic: src/codec/decode.rs).
+fn is_too_large(text: &str) -> bool {
+    text.starts_with("Error, decoded message length too large")
 }
 
 /// What an answer of etcd means; `text` without "etcdserver: " and "mvcc: ".
@@ -298,6 +358,7 @@ fn classify(code: Code, text: &str) -> (TroubleKind, Sign) {
         (Code::NotFound, "requested lease not found") => (Refused, Sign::LeaseNotFound),
         (Code::FailedPrecondition, "lease already exists") => (Refused, Sign::LeaseExists),
         (Code::ResourceExhausted, text) if is_no_space(text) => (Refused, Sign::NoSpace),
+        (Code::OutOfRange, text) if is_too_large(text) => (Refused, Sign::TooLarge),
         (_, "authentication is not enabled") => (Refused, Sign::NoUsers),
         (_, text) if text.starts_with("authentication failed") => (Denied, Sign::Answered),
         (Code::Unauthenticated, _)
@@ -306,9 +367,7 @@ fn classify(code: Code, text: &str) -> (TroubleKind, Sign) {
         (Code::PermissionDenied, _) => (Denied, Sign::NotPermitted),
         // The member is of no use now; another one may be.
         (Code::FailedPrecondition, "not leader" | "not capable")
-        | (_, "rpc not supported for learner" | "too many requests") => {
-            (Unreachable, Sign::Ambiguous)
-        }
+        | (_, LEARNER | "too many requests") => (Unreachable, Sign::Ambiguous),
         (
             Code::Unavailable
             | Code::Unknown
@@ -451,6 +510,46 @@ mod tests {
         assert!(!lost.is_without_effect());
         let unconnected = Failure::unanswered("x", Sign::NotSent, Duration::from_secs(1));
         assert!(unconnected.is_without_effect());
+    }
+
+    #[test]
+    fn what_was_answered_at_too_great_a_length_was_done() {
+        let words = "Error, decoded message length too large: found 70000000 bytes, the limit is: 67108864 bytes";
+        let large = of(Code::OutOfRange, words);
+        assert_eq!(
+            (large.trouble.kind, large.sign),
+            (TroubleKind::Refused, Sign::TooLarge)
+        );
+        assert!(!large.is_without_effect() && !large.is_refusal() && !large.may_pass());
+        let compacted = of(
+            Code::OutOfRange,
+            "etcdserver: mvcc: required revision has been compacted",
+        );
+        assert_eq!(compacted.sign, Sign::Answered);
+    }
+
+    #[test]
+    fn what_stands_between_us_and_etcd_is_not_etcd() {
+        // The words and codes are those that tonic makes of them: without a body, and with a page.
+        let empty = "grpc-status header missing, mapped from HTTP status code";
+        let page = "protocol error: received message with invalid compression flag: 60 (valid flags are 0 and 1) while receiving response with status:";
+        for (words, http, code, is_lasting) in [
+            (empty, "401", Code::Unauthenticated, true),
+            (empty, "403", Code::PermissionDenied, true),
+            (empty, "404", Code::Unimplemented, true),
+            (empty, "429", Code::Unavailable, false),
+            (empty, "500", Code::Unknown, false),
+            (page, "200 OK", Code::Internal, true),
+            (page, "403 Forbidden", Code::Internal, true),
+            (page, "502 Bad Gateway", Code::Internal, false),
+        ] {
+            let failure = of(code, &format!("{words} {http}"));
+            assert_eq!(failure.trouble.kind, TroubleKind::Unreachable, "{http}");
+            assert_eq!(failure.lasting, is_lasting, "{http}");
+            assert!(!failure.answered, "{http}: etcd did not say so");
+            let status = format!("(HTTP status {})", &http[..3]);
+            assert!(failure.trouble.detail.contains(&status), "{failure:?}");
+        }
     }
 
     #[test]

@@ -1,12 +1,8 @@
 //! What contenders left who vanished without releasing: their run markers, which nothing but this removes.
 
-use std::time::Duration;
-
-use etcd_client::LeaseGrantOptions;
-
 use super::cluster::Cluster;
+use super::lease;
 use super::reading::Reading;
-use super::session;
 use super::transaction::Ranges;
 use super::trouble::Failure;
 use crate::clock::Instant;
@@ -56,16 +52,7 @@ pub async fn retire(
     let Some(delay) = lasting.iter().map(|marker| marker.lock_delay).max() else {
         return Ok(());
     };
-    let lease = session::new_lease_id()?;
-    let id = lease.get();
-    // Rounded up: a lease lives for whole seconds.
-    let seconds = i64::try_from((delay + Duration::from_millis(999)).as_secs()).unwrap_or(i64::MAX);
-    cluster
-        .call(give_up_at, |client| async move {
-            let options = LeaseGrantOptions::new().with_id(id);
-            client.lease_client().grant(seconds, Some(options)).await
-        })
-        .await?;
+    let lease = lease::grant_new(cluster, delay, give_up_at).await?;
     for marker in lasting {
         let txn = ranges.retire_marker(marker, lease);
         cluster.transact(&txn, give_up_at).await?;

@@ -154,6 +154,8 @@ impl Watch {
         };
         let heard = async {
             tokio::select! {
+                // Not by chance, which no seed decides: a change says more than a doubt.
+                biased;
                 hint = heard => hint,
                 () = cluster.failed_since(known) => Hint::Doubtful,
             }

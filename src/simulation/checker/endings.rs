@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::lock::token::LeaseId;
 use crate::outcome::{Ended, Outcome};
 use crate::simulation::checker::{Checker, Kind};
 use crate::simulation::kernel;
@@ -82,8 +83,6 @@ impl Checker {
             "it ends twice"
         } else if alive {
             "it ends and its command lives"
-        } else if matches!(outcome, Outcome::Defect(_)) {
-            "it takes itself for defect"
         } else if matches!(outcome, Outcome::Command(how) if Some(*how) != ended) {
             "its command did not end like that by itself"
         } else if seen.late_end && !lost {
@@ -100,6 +99,10 @@ impl Checker {
                 Kind::WrongOutcome,
                 format!("host {host} says {outcome:?}: {wrong}"),
             );
+        }
+        if let Some(why) = self.no_reason(host, outcome) {
+            let text = format!("host {host} says {outcome:?}: {why}");
+            self.violated(Kind::NoReason, text);
         }
         let harmless = self.weather == Weather::OneBadMember;
         let untold = self.weather == Weather::Betrayed && !self.hosts[host].entry_gone;
@@ -128,7 +131,23 @@ impl Checker {
         self.violated(Kind::NeverEnded, text);
     }
 
-    pub fn left_behind(&mut self, left: &[String]) {
+    /// The lease that the last contender ran under. Nothing goes wrong any more by then, so there is one only for a sign.
+    pub fn last_lease(&self) -> Option<LeaseId> {
+        self.hosts.last()?.lease
+    }
+
+    pub fn leases_left_behind(&mut self, lease: LeaseId) {
+        let text = format!("lease {lease} when the last contender has gone, and nothing on it");
+        self.violated(Kind::LeftBehind, text);
+    }
+
+    pub fn left_behind(&mut self, left: &[(String, i64)]) {
+        let last = self.hosts.len() - 1;
+        if !self.hosts[last].ran {
+            let text =
+                format!("host {last} came when all others were gone, and did not get the lock");
+            return self.violated(Kind::NeverEnded, text);
+        }
         for (number, seen) in self.hosts.iter().enumerate() {
             if seen.arrived && seen.endings != 1 && self.violation.is_none() {
                 let text = format!("host {number} ended {} times", seen.endings);
@@ -141,10 +160,13 @@ impl Checker {
             copied.any(|lease| key.ends_with(&format!("/{lease:x}")))
         };
         // What is remembered on purpose, each on a lease of its own.
-        let is_remembered = |key: &str| key.contains("/~once/") || key.contains("/~superseded/");
+        let is_remembered = |key: &str, lease: i64| {
+            lease != 0 && (key.contains("/~once/") || key.contains("/~superseded/"))
+        };
         let left: Vec<&String> = left
             .iter()
-            .filter(|key| !is_of_copy(key) && !is_remembered(key))
+            .filter(|(key, lease)| !is_of_copy(key) && !is_remembered(key, *lease))
+            .map(|(key, _)| key)
             .collect();
         if !left.is_empty() {
             self.violated(

@@ -1,11 +1,16 @@
 //! The promises of the product page, looked at from outside after every step. Nothing here asks the supervisor
-//! what it believes: who runs, what the server knows of a lease, and what stands in the store are the facts.
+//! what it believes: who runs, until when the server has promised to keep a lease (counted from when the request was
+//! sent), and what stands in the store are the facts.
 
 // What a run says of its end.
 mod endings;
+// And whether it has a reason to.
+mod reasons;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
+
+pub use reasons::CONNECT_TIMEOUT;
 
 use crate::clock::Instant;
 use crate::lock::limit::Limit;
@@ -38,6 +43,8 @@ pub enum Kind {
     CameBack,
     /// P5: a run was lost although nothing went wrong that it has to notice.
     LostForNothing,
+    /// P4: a run says that it lost the lock, found it busy or etcd away, and it was not so.
+    NoReason,
     /// A queue entry that has to wait was put by one that must not.
     EnqueuedToWait,
     /// What somebody else put into the store was removed.
@@ -70,6 +77,7 @@ impl Kind {
         Self::LeftBehind,
         Self::CameBack,
         Self::LostForNothing,
+        Self::NoReason,
         Self::EnqueuedToWait,
         Self::ForeignRemoved,
         Self::KilledWithoutGrace,
@@ -102,8 +110,18 @@ const SERVER_RATE_PPM: u32 = 5_000;
 #[derive(Debug, Default)]
 struct Seen {
     arrived: bool,
+    arrived_at: Time,
     /// It waits as long as it takes.
     is_patient: bool,
+    wait: Option<Duration>,
+    nonblock: bool,
+    /// When it was told something last.
+    heard_at: Option<Time>,
+    gives_up: bool,
+    /// Nobody stood before it whenever it asked, though it must not wait.
+    found_free: Option<bool>,
+    /// Its tree had ended by itself, in time.
+    good_end: bool,
     /// The place that the live command runs under.
     runs: Option<(Token, LeaseId)>,
     dying: Duration,
@@ -131,6 +149,8 @@ struct Seen {
     /// Its lock is kept until then, if that can be done: is it?
     kept: Option<(Time, bool)>,
     ran: bool,
+    /// What it ran under last.
+    lease: Option<LeaseId>,
     endings: usize,
     /// Until when the server keeps each lease, by what this host was told.
     until: BTreeMap<i64, Time>,
@@ -151,6 +171,7 @@ pub struct Checker {
     weather: Weather,
     /// A leader may end leases before their time.
     revokes_early: bool,
+    grants_less: bool,
     hosts: Vec<Seen>,
     last_token: i64,
     last_exclusive_token: i64,
@@ -165,6 +186,8 @@ pub struct Checker {
     /// sent it a second time.
     granted_again: BTreeSet<i64>,
     put_again: BTreeSet<i64>,
+    /// When somebody first went away because of them.
+    orphans_met: BTreeMap<String, Time>,
 }
 
 impl Checker {
@@ -174,6 +197,8 @@ impl Checker {
             lock_delay: host.lock_delay,
             limit: Some(host.limit),
             is_patient: host.wait.is_none(),
+            wait: host.wait,
+            nonblock: host.nonblock,
             ..Seen::default()
         });
         Self {
@@ -184,6 +209,7 @@ impl Checker {
             only,
             weather: scenario.weather,
             revokes_early: scenario.revokes_early,
+            grants_less: scenario.grants_percent < 100,
             // One more: see `World::everybody_left`.
             hosts: hosts.chain([Seen::default()]).collect(),
             last_token: 0,
@@ -194,7 +220,12 @@ impl Checker {
             untrue: BTreeSet::new(),
             granted_again: BTreeSet::new(),
             put_again: BTreeSet::new(),
+            orphans_met: BTreeMap::new(),
         }
+    }
+
+    fn is_stormy(&self) -> bool {
+        self.weather == Weather::Stormy
     }
 
     fn is_exclusive(&self, host: usize) -> bool {
@@ -295,6 +326,7 @@ impl Checker {
 
     pub fn arrived(&mut self, host: usize) {
         self.hosts[host].arrived = true;
+        self.hosts[host].arrived_at = kernel::time();
     }
 
     pub fn has_arrived(&self, host: usize) -> bool {
@@ -309,6 +341,7 @@ impl Checker {
         self.commands += 1;
         let seen = &mut self.hosts[host];
         seen.runs = Some((token, lease));
+        seen.lease = Some(lease);
         let ran_before = std::mem::replace(&mut seen.ran, true);
         if ran_before {
             self.violated(

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::simulation::cluster::{Asked, Cluster, EXPIRY_TICK, Effect, Member};
+use crate::simulation::cluster::{Asked, Cluster, EXPIRY_TICK, Effect, Kept, Member};
 use crate::simulation::kernel;
 use crate::simulation::protocol::{Answer, Header, Refusal, Reply, Request};
 use crate::simulation::world::Occurrence;
@@ -56,20 +56,18 @@ impl Cluster {
             return self.reply(asked, Reply::Refused(Refusal::NotPrimary));
         }
         let clock = member.clock(now);
-        let ttl = self.store.ttl(lease);
-        let known = member.lessor.get(&lease).copied();
-        let (Some(expiry), Some(ttl)) = (known, ttl.or(known.map(|_| 0))) else {
+        // Who does not know that it leads no more does not know either what became of the lease.
+        let Some(kept) = member.lessor.get_mut(&lease) else {
             let answer = Answer::KeptAlive { lease, ttl: 0 };
             return self.reply(asked, Reply::Answered(header, answer));
         };
-        if expiry <= clock {
+        if kept.expiry <= clock {
             // Waits for the revocation, or for its own demotion (server/lease/lessor.go, Renew).
             return again(now + Duration::from_millis(50), asked);
         }
+        let ttl = kept.ttl;
+        kept.expiry = clock + Duration::from_secs(ttl as u64);
         let truly = !member.deposed;
-        member
-            .lessor
-            .insert(lease, clock + Duration::from_secs(ttl as u64));
         self.effects.push(Effect::Renewed {
             asked: asked.clone(),
             lease,
@@ -85,8 +83,8 @@ impl Cluster {
             return -1;
         };
         let leader = &self.members[leader];
-        leader.lessor.get(&lease).map_or(-1, |expiry| {
-            expiry
+        leader.lessor.get(&lease).map_or(-1, |kept| {
+            kept.expiry
                 .saturating_sub(leader.clock(kernel::time()))
                 .as_secs() as i64
         })
@@ -96,7 +94,7 @@ impl Cluster {
         let granted = self.store.grant(lease, ttl)?;
         let member = &mut self.members[leader];
         let expiry = member.clock(kernel::time()) + Duration::from_secs(ttl as u64);
-        member.lessor.insert(lease, expiry);
+        member.lessor.insert(lease, Kept { expiry, ttl });
         self.tick_on();
         Ok(granted)
     }
@@ -105,7 +103,7 @@ impl Cluster {
         let leading = |(number, member): &(usize, &Member)| member.leader == Some(*number);
         let members = self.members.iter().enumerate().filter(leading);
         let due = members.filter_map(|(_, member)| {
-            let left = member.lessor.values().min()?;
+            let left = member.lessor.values().map(|kept| kept.expiry).min()?;
             Some(left.saturating_sub(member.clock(kernel::time())))
         });
         let Some(due) = due.min() else { return };
@@ -130,7 +128,7 @@ impl Cluster {
             let expired: Vec<i64> = member
                 .lessor
                 .iter()
-                .filter(|(_, expiry)| **expiry <= clock)
+                .filter(|(_, kept)| kept.expiry <= clock)
                 .map(|(lease, _)| *lease)
                 .collect();
             for lease in expired {
@@ -156,7 +154,7 @@ impl Cluster {
             return;
         };
         let clock = self.members[leader].clock(kernel::time());
-        let lives = |expiry: &Duration| *expiry > clock;
+        let lives = |kept: &Kept| kept.expiry > clock;
         if !early && self.members[leader].lessor.get(&lease).is_some_and(lives) {
             // Found by one leader, and renewed by the next.
             return;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::simulation::cluster::{Cluster, ELECTION_TIMEOUT};
+use crate::simulation::cluster::{Cluster, ELECTION_TIMEOUT, Kept};
 use crate::simulation::kernel;
 use crate::simulation::sights::Sight;
 use crate::simulation::world::Occurrence;
@@ -44,7 +44,7 @@ impl Cluster {
             let lessor = &self.members[member].lessor;
             let expired: Vec<i64> = lessor
                 .iter()
-                .filter(|(_, expiry)| **expiry <= clock)
+                .filter(|(_, kept)| kept.expiry <= clock)
                 .map(|(lease, _)| *lease)
                 .collect();
             for lease in expired {
@@ -104,7 +104,10 @@ impl Cluster {
         let leases: Vec<(i64, i64)> = self.store.leases().collect();
         let member = &mut self.members[elected];
         let clock = member.clock(kernel::time());
-        let promoted = |ttl: i64| clock + ELECTION_TIMEOUT + Duration::from_secs(ttl as u64);
+        let promoted = |ttl: i64| Kept {
+            expiry: clock + ELECTION_TIMEOUT + Duration::from_secs(ttl as u64),
+            ttl,
+        };
         member.lessor = leases
             .into_iter()
             .map(|(lease, ttl)| (lease, promoted(ttl)))

@@ -49,6 +49,16 @@ struct Watching {
     host: usize,
     watch: WatchFor,
     seen: i64,
+    /// It began at the revision that was compacted last, of which the deletions are forgotten.
+    compacted: Option<i64>,
+}
+
+/// A lease as one has it who counts it.
+#[derive(Clone, Copy, Debug)]
+struct Kept {
+    /// On its clock.
+    expiry: Duration,
+    ttl: i64,
 }
 
 #[derive(Debug, Default)]
@@ -62,8 +72,8 @@ pub struct Member {
     leader: Option<usize>,
     /// It was the leader before it was paused, another one was elected, and it does not know.
     deposed: bool,
-    /// When each lease expires on its clock, if it leads.
-    lessor: BTreeMap<i64, Duration>,
+    /// Each lease, if it leads.
+    lessor: BTreeMap<i64, Kept>,
     rate_ppm: i64,
     /// What arrived while it was paused.
     backlog: Vec<Asked>,
@@ -137,6 +147,8 @@ pub struct Cluster {
     /// Keepalives that cannot reach him who was taken for the leader.
     held: Vec<(Asked, Header, usize)>,
     next_tick: Option<Time>,
+    /// Until when everything is compacted at once.
+    compacts_until: Time,
     knobs: Knobs,
     random: Random,
 }
@@ -159,6 +171,7 @@ impl Cluster {
             given_up: BTreeSet::new(),
             held: Vec::new(),
             next_tick: None,
+            compacts_until: Time::ZERO,
             knobs,
             random,
         }
@@ -204,10 +217,15 @@ impl Cluster {
             Request::TimeToLive { lease } => {
                 let (header, lease) = (self.header(asked.member), *lease);
                 let ttl = self.remaining(asked.member, lease);
-                self.reply(
-                    asked,
-                    Reply::Answered(header, Answer::TimeToLive { lease, ttl }),
-                );
+                let is_there = ttl >= 0;
+                let granted = self.store.ttl(lease).filter(|_| is_there);
+                let answer = Answer::TimeToLive {
+                    lease,
+                    ttl,
+                    granted: granted.unwrap_or_default(),
+                    keys: self.store.keys_of(lease),
+                };
+                self.reply(asked, Reply::Answered(header, answer));
             }
             Request::Watch(watch) => {
                 let watch = watch.clone();
@@ -260,7 +278,12 @@ impl Cluster {
         let revision = self.store.revision;
         self.learn(asked.member);
         let result = match &asked.request {
-            Request::Get { keys, keys_only } => Ok(Answer::Got(self.store.list(keys, *keys_only))),
+            Request::Get {
+                keys,
+                keys_only,
+                revision,
+            } => self.store.list_at(keys, *keys_only, *revision),
+            Request::Compact { revision } => self.store.compact(*revision),
             Request::Delete { keys } => Ok(self.store.delete(keys)),
             Request::Transact(transaction) => self.store.transact(transaction),
             Request::Grant { lease, ttl } => {
@@ -279,6 +302,9 @@ impl Cluster {
         self.effects.push(Effect::Done);
         if self.store.revision != revision {
             self.tell_watches();
+            if kernel::time() < self.compacts_until {
+                self.compact();
+            }
         }
         let header = self.header(asked.member);
         let reply = match result {
@@ -303,8 +329,14 @@ impl Cluster {
 
 // What others do to it, and see of it.
 impl Cluster {
-    pub fn compact(&mut self) {
-        self.store.compacted = self.store.revision;
+    pub fn compact_until(&mut self, until: Time) {
+        self.compacts_until = until.max(self.compacts_until);
+        self.compact();
+    }
+
+    fn compact(&mut self) {
+        // There may be nothing new to forget.
+        let _ = self.store.compact(self.store.revision);
     }
 
     /// What somebody other than the contenders does to the store, at once.
@@ -325,16 +357,26 @@ impl Cluster {
         )
     }
 
-    /// The keys that begin with `prefix`.
-    pub fn left(&self, prefix: &str) -> Vec<String> {
+    /// The keys that begin with `prefix`, each with its lease.
+    pub fn left(&self, prefix: &str) -> Vec<(String, i64)> {
         let everything = Keys {
             key: prefix.into(),
             end: vec![0],
         };
         let keys = self.store.get(&everything).into_iter();
-        keys.map(|kv| String::from_utf8_lossy(&kv.key).into_owned())
-            .filter(|key| key.starts_with(prefix))
+        keys.map(|kv| (String::from_utf8_lossy(&kv.key).into_owned(), kv.lease))
+            .filter(|(key, _)| key.starts_with(prefix))
             .collect()
+    }
+
+    /// The markers without their entries: somebody vanished.
+    pub fn orphans(&self) -> Vec<String> {
+        let markers = self.left("/leasehold/~run/job/").into_iter();
+        let is_orphan = |key: &String| {
+            let id = key.rsplit('/').next().unwrap_or_default();
+            self.entry(&format!("/leasehold/job/{id}")).is_none()
+        };
+        markers.map(|(key, _)| key).filter(is_orphan).collect()
     }
 
     /// The entries that hang on no lease.

@@ -24,7 +24,8 @@ impl Cluster {
             watch: number,
             header,
         });
-        if watch.start_revision > 0 && watch.start_revision <= self.store.compacted {
+        // Before it, and not at it (etcd: server/storage/mvcc/watcher_group.go, chooseAll).
+        if watch.start_revision > 0 && watch.start_revision < self.store.compacted {
             kernel::saw(Sight::WatchCompacted);
             let revision = self.store.compacted;
             return notice(Notice::Compacted {
@@ -37,9 +38,13 @@ impl Cluster {
             0 => self.store.revision,
             start => start - 1,
         };
-        self.members[member]
-            .watches
-            .push(Watching { host, watch, seen });
+        let compacted = Some(self.store.compacted).filter(|it| *it == watch.start_revision);
+        self.members[member].watches.push(Watching {
+            host,
+            watch,
+            seen,
+            compacted,
+        });
         self.tell_watches();
     }
 
@@ -75,7 +80,10 @@ impl Cluster {
                 } else {
                     watch.no_put
                 };
-                !filtered && watch.keys.covers(&change.kv.key)
+                // Without a word: seen on 3.4.23 and 3.5.1.
+                let forgotten =
+                    change.deleted && watching.compacted == Some(change.kv.mod_revision);
+                !filtered && !forgotten && watch.keys.covers(&change.kv.key)
             };
             let news = self.store.changes_since(watching.seen);
             let changes: Vec<Change> = news.iter().filter(wanted).cloned().collect();

@@ -4,10 +4,12 @@
 
 // Where they are broken.
 mod seams;
+// What is sent instead.
+mod transactions;
 
 pub use seams::{
-    Memory, action, compares_token, event, member, misses_suspends, reply, request,
-    timers_fire_early,
+    Memory, action, compares_token, connect_timeout, event, member, misses_suspends, reply,
+    request, timers_fire_early,
 };
 
 /// A rule that is broken.
@@ -36,6 +38,18 @@ pub enum Mutant {
     NoFailover,
     /// Timers fire a little too early, and whoever waits for an instant asks again at once.
     TimersFireEarly,
+
+    // What a run says of its end.
+    /// It says that it lost the lock where its command ended well in an outage.
+    OutageIsLoss,
+    /// Runs give up when etcd was away for two seconds, and not for `--connect-timeout`.
+    GiveUpAtOnce,
+    /// A run that must not wait says that the lock is busy, whoever holds it.
+    BusyThoughFree,
+    /// A run that would wait for ever says that the lock is busy.
+    PatientGivesUp,
+    /// Every run says that the lock is busy.
+    NobodyRuns,
 
     // What a loss does.
     /// Proof of a loss changes nothing.
@@ -86,12 +100,16 @@ pub enum Mutant {
     SlotsOffByOne,
     /// Only one's own limit counts, and not those of others ahead.
     OwnLimitOnly,
-    /// Whoever vanished counts no more, whatever its limit.
+    /// Whoever vanished counts as one who would share the lock with anybody.
     VanishedIgnored,
 
     // The policies.
     /// Whose place was taken is left no note, and queues again.
     NoteForgotten,
+    /// The note never goes away.
+    NoteWithoutLease,
+    /// A place is taken away without asking whether it has become a holder's meanwhile.
+    SupersedeUnguarded,
     /// Nobody reads that it was done already.
     RecordUnread,
     /// A lock that is to be kept stays on the lease of its run, which is revoked.
@@ -112,6 +130,10 @@ pub enum Mutant {
     LockDelayIgnored,
     /// The lock is not given back.
     NoRelease,
+    /// The keys go, and the lease does not.
+    LeaseNotRevoked,
+    /// One who goes away again leaves the vanished as they were.
+    RetireForgotten,
     /// What stands under our key is deleted, whoever put it.
     ReleaseUnguarded,
 }
@@ -130,6 +152,11 @@ impl Mutant {
         Self::WaitersDoNotRenew,
         Self::NoFailover,
         Self::TimersFireEarly,
+        Self::OutageIsLoss,
+        Self::GiveUpAtOnce,
+        Self::BusyThoughFree,
+        Self::PatientGivesUp,
+        Self::NobodyRuns,
         Self::LossIgnored,
         Self::GraceAfterLoss,
         Self::OwnKeyUnwatched,
@@ -153,6 +180,7 @@ impl Mutant {
         Self::SignForgotten,
         Self::LockDelayIgnored,
         Self::NoRelease,
+        Self::LeaseNotRevoked,
         Self::ReleaseUnguarded,
     ];
 
@@ -167,13 +195,15 @@ impl Mutant {
     /// Those that only a history with policies can find.
     pub const OF_POLICIES: &[Self] = &[
         Self::NoteForgotten,
+        Self::NoteWithoutLease,
+        Self::SupersedeUnguarded,
         Self::RecordUnread,
         Self::KeptOnOldLease,
         Self::FirstGivenBackOnly,
     ];
 
     /// Those that need what hardly ever happens: found by histories drawn for it (regressions.rs).
-    pub const OF_REGRESSIONS: &[Self] = &[Self::UnsignedWithoutLease];
+    pub const OF_REGRESSIONS: &[Self] = &[Self::UnsignedWithoutLease, Self::RetireForgotten];
 
     /// All of them.
     pub fn every() -> impl Iterator<Item = Self> {

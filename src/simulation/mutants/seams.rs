@@ -7,19 +7,24 @@ use crate::clock::Instant;
 use crate::lock::entry::Entry;
 use crate::lock::key::Prefix;
 use crate::lock::limit::Limit;
+use crate::outcome::{Loss, Outcome};
+use crate::simulation::checker::CONNECT_TIMEOUT;
 use crate::simulation::host::{Host, name};
-use crate::simulation::mutants::Mutant;
+use crate::simulation::kernel;
+use crate::simulation::machine::{Step, Tree};
+use crate::simulation::mutants::{Mutant, transactions};
 use crate::simulation::policies;
-use crate::simulation::protocol::{
-    Answer, KeyValue, Keys, Op, OpAnswer, Reply, Request, Transaction,
-};
-use crate::supervisor::{Action, Event, Place};
+use crate::simulation::protocol::{Answer, KeyValue, Op, OpAnswer, Reply, Request};
+use crate::simulation::world::Occurrence;
+use crate::supervisor::{Action, Event, Place, Queue};
 
 /// What mutants remember of a host.
 #[derive(Debug, Default)]
 pub struct Memory {
     first_place: Option<Place>,
     published: bool,
+    lost: bool,
+    failing: bool,
     /// Whom it stood behind at its first reading, and in which place.
     predecessor: Option<(Vec<u8>, Vec<u8>)>,
 }
@@ -62,10 +67,25 @@ pub fn event(
             let early = lease.map_or(now, |lease| lease.stop_at() - Duration::from_nanos(1));
             return Some((now.min(early), event));
         }
+        (Mutant::GraceAfterLoss, Event::Gone(_)) => host.memory.lost = true,
+        (Mutant::OutageIsLoss, Event::Failed { .. }) => host.memory.failing = true,
+        (Mutant::OutageIsLoss, Event::Renewed { .. }) => host.memory.failing = false,
+        (Mutant::BusyThoughFree, Event::Enqueued { place, .. }) if host.plan.nonblock => {
+            return Some((now, busy(place)));
+        }
+        (Mutant::NobodyRuns, Event::Enqueued { place, .. }) => return Some((now, busy(place))),
         (Mutant::ReleaseAtEnd, Event::Ended(_)) => host.inbox.push_front(Event::Empty),
         _ => {}
     }
     Some((now, event))
+}
+
+/// Somebody has the lock.
+fn busy(place: &Place) -> Event {
+    Event::Busy {
+        queue: Queue::default(),
+        cluster: place.cluster,
+    }
 }
 
 /// The TTL that a mutant takes for granted.
@@ -100,8 +120,25 @@ pub fn action(mutant: Option<Mutant>, host: &mut Host, action: Action) -> Vec<Ac
         (Mutant::WaitersDoNotRenew, Action::Renew { .. }) if !host.machine.is_alive() => {
             return Vec::new();
         }
-        (Mutant::GraceAfterLoss, Action::Kill) if !host.machine.is_overdue(host.now()) => {
+        (Mutant::GraceAfterLoss, Action::Kill)
+            if host.machine.is_alive() && std::mem::take(&mut host.memory.lost) =>
+        {
+            // And only then what was wanted.
+            let until = host.now() + host.plan.kill_after;
+            let until = host.kill_at().map_or(until, |at| at.min(until));
+            let dead_at = kernel::clock(host.number).when(until) + host.plan.command.dying;
+            let (host, step) = (host.number, Step::Killed);
+            kernel::schedule(dead_at, Occurrence::Process { host, step });
             return vec![Action::Stop];
+        }
+        (Mutant::PatientGivesUp, Action::Renew { .. })
+            if host.plan.wait.is_none() && host.machine.tree == Tree::None =>
+        {
+            let (holder, status) = (None, 75);
+            return vec![Action::Finish(Outcome::Busy { holder, status })];
+        }
+        (Mutant::OutageIsLoss, Action::Finish(Outcome::Command(_))) if host.memory.failing => {
+            return vec![Action::Finish(Outcome::Lost(Loss::EndedTooLate))];
         }
         (Mutant::ReleaseAtKill, Action::Kill) => host.inbox.push_front(Event::Empty),
         (Mutant::NoGrace, Action::Stop) => return vec![Action::Kill],
@@ -128,89 +165,19 @@ pub fn action(mutant: Option<Mutant>, host: &mut Host, action: Action) -> Vec<Ac
 
 /// What is asked of etcd instead.
 pub fn request(mutant: Option<Mutant>, host: &Host, request: &mut Request) {
-    let is_marker = |keys: &Keys| keys.key.starts_with(markers().as_bytes());
     match (mutant, request) {
         (Some(Mutant::OwnKeyUnwatched), Request::Watch(watch))
             if Some(&watch.keys.key) == own_entry(host).as_ref() =>
         {
             watch.keys.key = b"/nothing".to_vec();
         }
-        (Some(Mutant::MarkerForgotten), Request::Transact(transaction)) => {
-            let puts = |op: &Op| matches!(op, Op::Put { key, .. } if key.starts_with(markers().as_bytes()));
-            transaction.then.retain(|op| !puts(op));
-        }
-        (Some(Mutant::MarkerKept), Request::Transact(transaction)) if is_release(transaction) => {
-            let deletes = |op: &Op| matches!(op, Op::Delete { keys } if is_marker(keys));
-            transaction.then.retain(|op| !deletes(op));
-            transaction.otherwise.retain(|op| !deletes(op));
-        }
-        (Some(Mutant::SignForgotten), Request::Transact(transaction)) => {
-            let is_sign = |op: &Op| matches!(op, Op::Put { key, .. } if key.ends_with(b"~"));
-            transaction.then.retain(|op| !is_sign(op));
-            transaction.otherwise.retain(|op| !is_sign(op));
-        }
-        (Some(Mutant::UnsignedWithoutLease), Request::Transact(transaction)) => {
-            let is_elsewhere = |op: &Op| matches!(op, Op::Put { key, lease, .. } if lease_of_sign(key).is_some_and(|own| own != *lease));
-            transaction.then.retain(|op| !is_elsewhere(op));
-            transaction.otherwise.retain(|op| !is_elsewhere(op));
-        }
-        (Some(Mutant::FirstGivenBackOnly), Request::Transact(transaction))
-            if is_release(transaction) =>
-        {
-            let is_other = |op: &Op| matches!(op, Op::Delete { keys } if keys.key.windows(7).any(|part| part == b"/other/"));
-            transaction.then.retain(|op| !is_other(op));
-            transaction.otherwise.retain(|op| !is_other(op));
-        }
-        (Some(Mutant::NoteForgotten), Request::Transact(transaction)) => {
-            transaction.then.retain(|op| !is_note(op));
-        }
-        (Some(Mutant::KeptOnOldLease), Request::Transact(transaction))
-            if transaction.then.iter().any(|op| {
-                matches!(
-                    op,
-                    Op::Put {
-                        ignore_value: true,
-                        ..
-                    }
-                )
-            }) =>
-        {
-            let own = host.place().map(|(_, lease)| lease.get());
-            let is_own = |key: &[u8]| own_entry(host).is_some_and(|entry| entry == key);
-            let keeps = |op: &Op| matches!(op, Op::Put { key, .. } if is_own(key));
-            if let (Some(own), true) = (own, transaction.then.iter().any(keeps)) {
-                for op in &mut transaction.then {
-                    if let Op::Put { lease, .. } = op {
-                        *lease = own;
-                    }
-                }
-            }
-        }
-        (Some(Mutant::ReleaseUnguarded), Request::Transact(transaction))
-            if is_release(transaction) =>
-        {
-            transaction.when.clear();
-        }
-        (Some(Mutant::NonblockUnguarded), Request::Transact(transaction))
-            if transaction.puts_below(entries().as_bytes()) =>
-        {
-            // Of its comparisons, the guard against others goes; that it was not put before stays.
-            transaction.when.truncate(2);
+        (Some(Mutant::LeaseNotRevoked), Request::Revoke { lease }) => *lease = 1,
+        (Some(mutant), Request::Transact(transaction)) => {
+            transactions::place(mutant, transaction);
+            transactions::of_policies(mutant, host, transaction);
         }
         _ => {}
     }
-}
-
-/// The note for one whose place was taken away.
-fn is_note(op: &Op) -> bool {
-    matches!(op, Op::Put { key, .. } if key.starts_with(b"/leasehold/~superseded/"))
-}
-
-/// Entry and marker deleted together.
-fn is_release(transaction: &Transaction) -> bool {
-    let deletes =
-        |op: &Op| matches!(op, Op::Delete { keys } if keys.key.starts_with(entries().as_bytes()));
-    transaction.then.iter().any(deletes)
 }
 
 /// What etcd answers instead.
@@ -287,16 +254,7 @@ fn change_reading(
             let own = host.plan.limit;
             set_limits(markers, |_| own);
         }
-        Mutant::VanishedIgnored => {
-            let id = |kv: &KeyValue| {
-                kv.key
-                    .rsplit(|byte| *byte == b'/')
-                    .next()
-                    .map(<[u8]>::to_vec)
-            };
-            let present: Vec<_> = entries.iter().map(id).collect();
-            markers.retain(|marker| present.contains(&id(marker)));
-        }
+        Mutant::VanishedIgnored => share_with_vanished(entries, markers),
         Mutant::OwnKeyUnread if own_revision.is_none() && put_by(request).is_none() => {
             entries.extend(own_entry_faked(host));
         }
@@ -332,6 +290,20 @@ fn change_reading(
     }
 }
 
+/// Whoever vanished would share the lock with anybody.
+fn share_with_vanished(entries: &[KeyValue], markers: &mut [KeyValue]) {
+    let id = |kv: &KeyValue| {
+        let id = kv.key.rsplit(|byte| *byte == b'/').next();
+        id.map(<[u8]>::to_vec)
+    };
+    let present: Vec<_> = entries.iter().map(id).collect();
+    for marker in markers {
+        if !present.contains(&id(marker)) {
+            set_limits(std::slice::from_mut(marker), |_| Limit::Unlimited);
+        }
+    }
+}
+
 /// Changes the limits that markers speak of.
 fn set_limits(markers: &mut [KeyValue], changed: impl Fn(Limit) -> Limit) {
     for marker in markers {
@@ -353,7 +325,7 @@ fn put_by(request: &Request) -> Option<Vec<u8>> {
     })
 }
 
-fn own_entry(host: &Host) -> Option<Vec<u8>> {
+pub(super) fn own_entry(host: &Host) -> Option<Vec<u8>> {
     let (_, lease) = host.place()?;
     Some(Prefix::default().entry(&name(), lease).into_bytes())
 }
@@ -370,11 +342,11 @@ fn own_entry_faked(host: &Host) -> Option<KeyValue> {
     })
 }
 
-fn entries() -> String {
+pub(super) fn entries() -> String {
     Prefix::default().entries(&name())
 }
 
-fn markers() -> String {
+pub(super) fn markers() -> String {
     Prefix::default().markers(&name())
 }
 
@@ -383,6 +355,14 @@ pub fn member(mutant: Option<Mutant>, host: usize, member: usize, members: usize
     match mutant {
         Some(Mutant::NoFailover) => host % members,
         _ => member,
+    }
+}
+
+/// How long runs look for an etcd that works.
+pub fn connect_timeout(mutant: Option<Mutant>) -> Duration {
+    match mutant {
+        Some(Mutant::GiveUpAtOnce) => Duration::from_secs(2),
+        _ => CONNECT_TIMEOUT,
     }
 }
 
@@ -402,10 +382,4 @@ pub fn timers_fire_early(mutant: Option<Mutant>) -> Duration {
         Some(Mutant::TimersFireEarly) => Duration::from_millis(1),
         _ => Duration::ZERO,
     }
-}
-
-/// The lease of the session whose sign this key is.
-fn lease_of_sign(key: &[u8]) -> Option<i64> {
-    let key = std::str::from_utf8(key).ok()?.strip_suffix('~')?;
-    i64::from_str_radix(key.rsplit('/').next()?, 16).ok()
 }

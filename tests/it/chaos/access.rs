@@ -91,7 +91,7 @@ fn users_are_required_all_of_a_sudden() {
         process.wait_dead((required_at + TTL).since(Moment::now()));
     }
     let without = without.wait_within(SOON);
-    without.assert_status(79).assert_nobody_left();
+    without.assert_lost().assert_nobody_left();
     let waiter = waiter.wait_within(SOON);
     waiter.assert_status(77).assert_stdout("");
     let_time_pass_until(required_at + TTL + TTL / 2);

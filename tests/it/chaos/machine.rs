@@ -16,51 +16,12 @@ use crate::harness::leasehold::{Run, probe};
 use crate::harness::processes::Moment;
 use crate::harness::proxy::Proxy;
 use crate::harness::untested::missing;
+use crate::harness::wall_clock::WallClock;
 
 const TTL_S: u32 = 5;
 const TTL: Duration = Duration::from_secs(TTL_S as u64);
 
 const DAY_S: i64 = 86_400;
-
-/// The wall clock of some processes: libfaketime tells them what the file says; CLOCK_BOOTTIME stays as it is, as it
-/// does when somebody sets a machine's clock.
-struct WallClock {
-    folder: tempfile::TempDir,
-    library: String,
-}
-
-impl WallClock {
-    fn new() -> Option<Self> {
-        let folders = std::fs::read_dir("/usr/lib").ok()?.flatten();
-        let mut candidates = folders.map(|entry| entry.path().join("faketime/libfaketimeMT.so.1"));
-        let library = candidates.find(|path| path.exists())?;
-        let clock = Self {
-            folder: tempfile::tempdir().expect("a folder"),
-            library: library.to_str()?.to_owned(),
-        };
-        clock.step(0);
-        Some(clock)
-    }
-
-    fn file(&self) -> String {
-        let path = self.folder.path().join("offset");
-        path.to_str().expect("readable").to_owned()
-    }
-
-    /// Another time of day from now on.
-    fn step(&self, by_s: i64) {
-        let next = self.folder.path().join("next");
-        std::fs::write(&next, format!("{by_s:+}\n")).expect("ours");
-        std::fs::rename(next, self.file()).expect("ours");
-    }
-
-    fn of(&self, run: Run) -> Run {
-        run.variable("LD_PRELOAD", &self.library)
-            .variable("FAKETIME_TIMESTAMP_FILE", &self.file())
-            .variable("FAKETIME_NO_CACHE", "1")
-            .variable("FAKETIME_DONT_FAKE_MONOTONIC", "1")
-    }
-}
 
 #[test]
 fn the_wall_clock_is_stepped_by_a_day_both_ways() {
@@ -431,7 +392,7 @@ fn everything_of_a_run_is_frozen_past_its_ttl_and_resumed() {
 
 #[test]
 fn the_network_is_slow_and_narrow() {
-    let mut slow = Fault::of("slow network: a round trip takes 200 ms");
+    let mut slow = Fault::of("slow network: a round trip takes 400 ms");
     let mut narrow = Fault::of("narrow network: 2,000 bytes a second");
     let etcd = Etcd::start();
     for fault in [&mut slow, &mut narrow] {
@@ -442,7 +403,7 @@ fn the_network_is_slow_and_narrow() {
         let holder = run().shell("echo ready; cat").spawn();
         holder.expect_stdout("ready");
         match fault.name().starts_with("slow") {
-            true => proxy.delay(Duration::from_millis(100)),
+            true => proxy.delay(Duration::from_millis(200)),
             false => proxy.throttle(2000),
         }
         let waiter = run()

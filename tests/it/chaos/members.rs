@@ -116,7 +116,7 @@ fn leader_frozen_and_resumed_with_a_keepalive_in_flight() {
     }
     let spare = expires_at.since(Moment::now());
     let output = holder.wait_within(SOON);
-    output.assert_status(79).assert_nobody_left();
+    output.assert_lost().assert_nobody_left();
     ended_decently([&output]);
     network.heal();
     fault.seen(format!(
@@ -300,7 +300,7 @@ fn all_down_for_good() {
     let waiter = waiter.wait_within(SOON);
     waiter.assert_status(69).assert_stdout("");
     let holder = holder.wait_within(SOON);
-    holder.assert_status(79).assert_nobody_left();
+    holder.assert_lost().assert_nobody_left();
     let late = run(&direct).shell("echo ran").output();
     late.assert_status(69).assert_stdout("");
     ended_decently([&holder, &waiter, &late]);

@@ -59,7 +59,7 @@ impl Contest {
         let next = self.next.wait_within(time);
         next.assert_status(0).assert_stdout("0 alive\n");
         let holder = self.holder.wait_within(time);
-        holder.assert_status(79).assert_nobody_left();
+        holder.assert_lost().assert_nobody_left();
         ended_decently([&holder, &next]);
         (holder, next)
     }

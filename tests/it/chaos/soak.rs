@@ -416,15 +416,17 @@ impl Nemesis<'_> {
         if let Some(holder) = store.entries(LOCK).first() {
             // It may be gone by now; then nothing happens.
             store.try_revoke(holder.lease);
+            return "holder's lease revoked";
         }
-        "holder's lease revoked"
+        NOBODY
     }
 
     fn process_killed(&mut self) -> &'static str {
         if let Some(victim) = self.one_of_the_holder() {
             victim.signal(Signal::SIGKILL);
+            return "process of a holder killed";
         }
-        "process of a holder killed"
+        NOBODY
     }
 
     fn process_frozen(&mut self, lasting: Duration) -> &'static str {
@@ -432,8 +434,9 @@ impl Nemesis<'_> {
             victim.signal(Signal::SIGSTOP);
             let_time_pass_until(Moment::now() + lasting);
             victim.signal(Signal::SIGCONT);
+            return "process of a holder frozen";
         }
-        "process of a holder frozen"
+        NOBODY
     }
 
     /// One of leasehold's own processes around a command that runs.
@@ -456,6 +459,9 @@ impl Nemesis<'_> {
         Some(found.swap_remove(index))
     }
 }
+
+/// There was no holder to strike.
+const NOBODY: &str = "nothing: nobody held it";
 
 /// xorshift64*: enough to choose trouble by, and a seed that can be printed.
 struct Random(u64);

@@ -281,7 +281,7 @@ fn a_reply_is_lost_at_every_step() {
     let mut to_release = Fault::of("reply to the release and to the revocation lost");
     let tally = Tally::default();
     let longest = Mutex::new(Duration::ZERO);
-    let wanted = [Known::Granted, Known::Entered, Known::Released];
+    let wanted = [Known::Granted, Known::Entered, Known::Released, Known::Over];
     let trial = |step: usize| {
         let trial = Trial::start();
         let store = trial.etcd.store();

@@ -63,6 +63,17 @@ pub(crate) fn children(pid: i32) -> Vec<i32> {
         .collect()
 }
 
+/// The command itself. Not the lowest number of its tree: numbers begin anew after `kernel.pid_max`. The kernel appends
+/// to a process's children, so those that were orphaned to the manager come after the one that it started.
+#[track_caller]
+pub(crate) fn command_of(running: &Running) -> Process {
+    let manager = Own::of(running).manager;
+    let command = children(manager.pid).first().copied();
+    command
+        .and_then(Process::open)
+        .expect("the command should be there")
+}
+
 /// Waits until a process is stopped by a signal.
 #[track_caller]
 pub(crate) fn wait_stopped(process: &Process) {
@@ -130,7 +141,7 @@ impl Run {
         if !is_root() {
             return self;
         }
-        let run = self.variable("HOME", "/nonexistent");
+        let run = self.variable("HOME", "/nonexistent").in_folder_of(uid);
         let uid = uid.to_string();
         run.wrapped([
             "setpriv",

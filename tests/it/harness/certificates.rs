@@ -28,6 +28,8 @@ pub(crate) struct Pair {
 #[derive(Clone, Copy)]
 pub(crate) enum Valid {
     Now,
+    /// For a few days more.
+    NotMuchLonger,
     NotAnyMore,
     NotYet,
 }
@@ -85,13 +87,23 @@ impl Authority {
             .distinguished_name
             .push(DnType::CommonName, common_name);
         params.extended_key_usages = vec![purpose];
+        let day = |text: &str| -> jiff::civil::Date { text.parse().expect("a day") };
+        let today = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC);
         let (from, to) = match valid {
-            Valid::Now => (2020, 2100),
-            Valid::NotAnyMore => (2020, 2021),
-            Valid::NotYet => (2099, 2100),
+            Valid::Now => (day("2020-01-01"), day("2100-01-01")),
+            Valid::NotMuchLonger => (
+                day("2020-01-01"),
+                today.date().saturating_add(jiff::Span::new().days(5)),
+            ),
+            Valid::NotAnyMore => (day("2020-01-01"), day("2021-01-01")),
+            Valid::NotYet => (day("2099-01-01"), day("2100-01-01")),
         };
-        params.not_before = date_time_ymd(from, 1, 1);
-        params.not_after = date_time_ymd(to, 1, 1);
+        let at = |day: jiff::civil::Date| {
+            let (month, of_month) = (day.month().cast_unsigned(), day.day().cast_unsigned());
+            date_time_ymd(i32::from(day.year()), month, of_month)
+        };
+        params.not_before = at(from);
+        params.not_after = at(to);
         let key = KeyPair::generate().expect("a key");
         let cert = params.signed_by(&key, &self.issuer).expect("signed");
         let folder = TempDir::with_prefix_in("pair-", self.folder.path());

@@ -37,6 +37,8 @@ pub(crate) fn bound_memory(command: &mut Command) {
 #[track_caller]
 pub(crate) fn assert_decent(stderr: &str, describe: impl Fn() -> String) {
     let is_control = |character: char| character.is_control() && character != '\n';
-    assert!(!stderr.contains("panicked"), "{}", describe());
+    for word in ["panicked", "memory allocation of"] {
+        assert!(!stderr.contains(word), "{}", describe());
+    }
     assert!(!stderr.contains(is_control), "{stderr:?}: {}", describe());
 }

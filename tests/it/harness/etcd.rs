@@ -369,6 +369,9 @@ impl Member {
 
     fn metrics(&self) -> String {
         let mut connection = TcpStream::connect(self.client).expect("it runs");
+        connection
+            .set_read_timeout(Some(SOON))
+            .expect("longer than nothing");
         write!(connection, "GET /metrics HTTP/1.0\r\n\r\n").expect("it listens");
         let mut text = String::new();
         connection.read_to_string(&mut text).expect("text");

@@ -58,6 +58,7 @@ pub(crate) struct Run {
     variables: Vec<(String, OsString)>,
     input: Option<Vec<u8>>,
     own_group: bool,
+    folder_of: Option<u32>,
     /// While a fault is tried.
     has_to_be_decent: bool,
 }
@@ -66,6 +67,22 @@ impl Run {
     /// `leasehold`, with the cluster in its environment.
     pub(crate) fn new(endpoints: &str) -> Self {
         Self::program(binary()).variable("LEASEHOLD_ENDPOINTS", endpoints)
+    }
+
+    /// A lock folder belongs to one user: to this one from the start of the run on.
+    pub(crate) fn in_folder_of(mut self, uid: u32) -> Self {
+        self.folder_of = Some(uid);
+        self
+    }
+
+    fn give_folder(&self) {
+        let is_it = |(name, _): &&(String, OsString)| name == "LEASEHOLD_LOCAL";
+        let folder = self.variables.iter().find(is_it);
+        if let (Some(uid), Some((_, folder))) = (self.folder_of, folder) {
+            let mut given = Command::new("chown");
+            let given = given.args(["-R", &uid.to_string()]).arg(folder).status();
+            assert!(given.is_ok_and(|status| status.success()), "chown");
+        }
     }
 
     /// Any other program.
@@ -78,6 +95,7 @@ impl Run {
             variables: Vec::new(),
             input: None,
             own_group: false,
+            folder_of: None,
             has_to_be_decent: path == binary() && decency::is_asked_for(),
         }
     }
@@ -203,6 +221,7 @@ impl Run {
 
     /// The command line as std's Command, for a terminal or for odd descriptors.
     pub(crate) fn to_command(&self) -> Command {
+        self.give_folder();
         let mut command = Command::new(&self.program);
         command
             .args(&self.arguments)
@@ -269,6 +288,11 @@ impl Running {
     #[track_caller]
     pub(crate) fn expect_stdout(&self, text: &str) -> String {
         self.expect(&self.stdout, "stdout", text)
+    }
+
+    /// All of stderr so far.
+    pub(crate) fn stderr(&self) -> String {
+        self.stderr.text()
     }
 
     /// Waits until stderr has this text; returns all of stderr so far.
@@ -438,6 +462,14 @@ impl Output {
             self.describe()
         );
         self
+    }
+
+    /// The lock was lost, and not for what would be a defect of leasehold's: a manager that crashed or hung.
+    #[track_caller]
+    pub(crate) fn assert_lost(&self) -> &Self {
+        let of_its_own = self.stderr.contains("leasehold's manager process");
+        assert!(!of_its_own, "{}", self.describe());
+        self.assert_status(79)
     }
 
     /// It died of this signal.

@@ -7,6 +7,8 @@ pub(crate) mod etcd;
 pub(crate) mod certificates;
 // Cgroups that are delegated, or frozen.
 pub(crate) mod cgroup;
+// An etcd, or a folder of this machine.
+pub(crate) mod service;
 // A look into the store behind leasehold's back.
 pub(crate) mod store;
 // The command under test.
@@ -27,6 +29,10 @@ pub(crate) mod pty;
 pub(crate) mod eventually;
 // What locks protect.
 pub(crate) mod servers;
+// Another time of day.
+pub(crate) mod wall_clock;
+// Who reads metrics.
+pub(crate) mod prometheus;
 // What `fence run` protects.
 pub(crate) mod machine;
 // What a machine lacks.

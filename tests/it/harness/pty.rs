@@ -5,6 +5,7 @@
 
 use std::fs::File;
 use std::io::Write;
+use std::os::fd::AsRawFd;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
@@ -94,6 +95,19 @@ impl Terminal {
         });
     }
 
+    /// Gives it another size.
+    pub(crate) fn resize(&self, columns: u16, rows: u16) {
+        let size = Winsize {
+            ws_row: rows,
+            ws_col: columns,
+            ws_xpixel: 0,
+            ws_ypixel: 0,
+        };
+        // SAFETY: the descriptor is open, and the structure is the one that this request reads.
+        let done = unsafe { libc::ioctl(self.keyboard.as_raw_fd(), libc::TIOCSWINSZ, &size) };
+        assert_eq!(done, 0);
+    }
+
     /// Everything that appeared.
     pub(crate) fn screen_text(&self) -> String {
         self.screen.text()
@@ -113,6 +127,9 @@ impl Terminal {
         if !leader.ended_within(SOON) {
             panic!("the session does not end; unread: {:?}", self.unread());
         }
+        // Control codes are a terminal's own.
+        let panicked = self.screen_text().contains("panicked at");
+        assert!(!panicked, "{}", self.screen_text());
         self.leader.wait().expect("our own child")
     }
 }

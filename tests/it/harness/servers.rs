@@ -143,6 +143,93 @@ impl Server {
         Ok(server.with("URL", format!("http://{address}/state")))
     }
 
+    /// Apache, speaking HTTP/2 as gRPC does, that answers everything with this status: somebody else's web server, or
+    /// a proxy that lets nobody in.
+    pub(crate) fn answering(status: u16) -> Result<(Self, SocketAddr), Missing> {
+        Self::in_between(&format!("Redirect {status} /"))
+    }
+
+    /// Apache as a proxy before this address.
+    pub(crate) fn proxy_before(address: SocketAddr) -> Result<(Self, SocketAddr), Missing> {
+        Self::in_between(&format!("ProxyPass / h2c://{address}/"))
+    }
+
+    /// nginx before an etcd, answering in its place who asks for a lease's time to live as etcd does since 3.4.42, 3.5.28
+    /// and 3.6.9: without a token, or (`never`) with one that it does not know.
+    pub(crate) fn asking_who(etcd: SocketAddr, never: bool) -> Result<(Self, SocketAddr), Missing> {
+        let program = program("nginx")?;
+        let (folder, address) = (folder(), free_port());
+        let root = folder.path().display();
+        let (refused, text) = match never {
+            true => (".?", "invalid auth token"),
+            false => ("^$", "user name is empty"),
+        };
+        let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+            .map(|of| format!("{of}_temp_path {root}/{of}; "))
+            .concat();
+        let config = format!(
+            "daemon off; worker_processes 1; pid {root}/pid; error_log {root}/log;
+             events {{ }}
+             http {{
+               access_log off; {temporary}
+               grpc_read_timeout 1h; grpc_send_timeout 1h; client_body_timeout 1h; client_max_body_size 0;
+               server {{
+                 listen {address} http2;
+                 location / {{ grpc_pass grpc://{etcd}; }}
+                 location = /etcdserverpb.Lease/LeaseTimeToLive {{
+                   error_page 418 = @who;
+                   if ($http_token ~ \"{refused}\") {{ return 418; }}
+                   grpc_pass grpc://{etcd};
+                 }}
+                 location @who {{
+                   default_type application/grpc;
+                   add_header grpc-status 16 always;
+                   add_header grpc-message \"etcdserver: {text}\" always;
+                   return 204;
+                 }}
+               }}
+             }}\n"
+        );
+        let path = folder.path().join("config");
+        fs::write(&path, config).expect("ours");
+        let mut command = unprivileged(&program, Signal::SIGTERM);
+        command.stdin(Stdio::null()).arg("-e");
+        command.arg(folder.path().join("log")).arg("-c").arg(path);
+        let server = Self::started(folder, command, address, Signal::SIGTERM);
+        Ok((server, address))
+    }
+
+    fn in_between(line: &str) -> Result<(Self, SocketAddr), Missing> {
+        let program = program("apache2")?;
+        let (folder, address) = (folder(), free_port());
+        let root = folder.path().display();
+        let modules = "/usr/lib/apache2/modules/mod";
+        let config = format!(
+            "ServerRoot {root}
+             ServerName localhost
+             Listen {address}
+             PidFile {root}/pid
+             ErrorLog {root}/log
+             DefaultRuntimeDir {root}
+             LoadModule mpm_event_module {modules}_mpm_event.so
+             LoadModule authz_core_module {modules}_authz_core.so
+             LoadModule alias_module {modules}_alias.so
+             LoadModule http2_module {modules}_http2.so
+             LoadModule proxy_module {modules}_proxy.so
+             LoadModule proxy_http2_module {modules}_proxy_http2.so
+             StartServers 1
+             Protocols h2c
+             {line}\n"
+        );
+        let path = folder.path().join("config");
+        fs::write(&path, config).expect("ours");
+        let mut command = unprivileged(&program, Signal::SIGTERM);
+        command.stdin(Stdio::null());
+        command.arg("-DFOREGROUND").arg("-f").arg(path);
+        let server = Self::started(folder, command, address, Signal::SIGTERM);
+        Ok((server, address))
+    }
+
     /// The same under another name as well.
     pub(crate) fn with_its_url_as(self, name: &str) -> Self {
         let url = self.variables[0].1.clone();

@@ -5,11 +5,11 @@ use std::path::Path;
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
-use super::etcd::Etcd;
 use super::eventually::{SOON, eventually};
 use super::leasehold::Run;
 use super::processes::{Process, of_the_command, with_environment};
 use super::pty::Terminal;
+use super::service::Service;
 use super::untested;
 
 /// The shells, as somebody without configuration starts them.
@@ -32,7 +32,7 @@ pub(crate) struct Shell {
 }
 
 /// Does `work` in every shell that is installed, one after the other.
-pub(crate) fn in_every_shell(etcd: &Etcd, work: impl Fn(Shell)) {
+pub(crate) fn in_every_shell(etcd: &Service, work: impl Fn(Shell)) {
     for words in SHELLS {
         if installed(words[0]) {
             eprintln!("-- {}", words[0]);
@@ -51,17 +51,18 @@ pub(crate) fn installed(program: &str) -> bool {
 }
 
 impl Shell {
-    pub(crate) fn bash(etcd: &Etcd) -> Self {
+    pub(crate) fn bash(etcd: &Service) -> Self {
         Self::start(etcd, SHELLS[0])
     }
 
-    pub(crate) fn dash(etcd: &Etcd) -> Self {
+    pub(crate) fn dash(etcd: &Service) -> Self {
         Self::start(etcd, SHELLS[2])
     }
 
-    fn start(etcd: &Etcd, words: &[&'static str]) -> Self {
+    fn start(etcd: &Service, words: &[&'static str]) -> Self {
+        let (name, value) = etcd.variable();
         let mut command = Run::program(words[0])
-            .variable("LEASEHOLD_ENDPOINTS", &etcd.endpoints())
+            .variable(name, &value)
             .variable("TERM", "xterm")
             .variable("PS1", "$ ")
             .all_arguments(&words[1..])
@@ -175,27 +176,25 @@ pub(crate) fn typed(run: &Run) -> String {
 }
 
 /// Everybody whom a shell on this etcd has started: the shell, leasehold's processes, the command.
-pub(crate) fn all(etcd: &Etcd) -> Vec<Process> {
-    let mut all = with_environment(&format!("LEASEHOLD_ENDPOINTS={}", etcd.endpoints()));
+pub(crate) fn all(etcd: &Service) -> Vec<Process> {
+    let (name, value) = etcd.variable();
+    let mut all = with_environment(&format!("{name}={value}"));
     all.extend(the_commands(etcd));
     all
 }
 
 /// The command's processes: they have the endpoints as leasehold exports them.
-pub(crate) fn the_commands(etcd: &Etcd) -> Vec<Process> {
-    of_the_command(with_environment(&format!(
-        "LEASEHOLD_ENDPOINTS=http://{}",
-        etcd.endpoints()
-    )))
+pub(crate) fn the_commands(etcd: &Service) -> Vec<Process> {
+    of_the_command(with_environment(&etcd.exported()))
 }
 
 /// A command that says `ready` and stays until a signal ends it.
-pub(crate) fn sleeper(etcd: &Etcd) -> Run {
+pub(crate) fn sleeper(etcd: &Service) -> Run {
     etcd.run("job").probe(["watch", "USR1"])
 }
 
 /// Whether the terminal's keys go to the command.
-pub(crate) fn in_foreground(etcd: &Etcd) -> Result<(), String> {
+pub(crate) fn in_foreground(etcd: &Service) -> Result<(), String> {
     is_in_foreground(the_commands(etcd), "")
 }
 

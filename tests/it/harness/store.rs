@@ -184,11 +184,16 @@ impl Store {
 
     /// Puts so many keys `PREFIX0`, `PREFIX1`, ..., a hundred at a time: more a transaction may not.
     pub(crate) fn put_many(&self, prefix: &str, count: usize) {
+        self.put_each(count, |number| format!("{prefix}{number}"));
+    }
+
+    /// The same for keys of another form.
+    pub(crate) fn put_each(&self, count: usize, key: impl Fn(usize) -> String) {
         let keys: Vec<usize> = (0..count).collect();
         for some in keys.chunks(100) {
             let puts: Vec<TxnOp> = some
                 .iter()
-                .map(|number| TxnOp::put(format!("{prefix}{number}"), "foreign", None))
+                .map(|number| TxnOp::put(key(*number), "foreign", None))
                 .collect();
             let mut client = self.client.clone();
             self.answer(
@@ -360,6 +365,16 @@ impl Store {
             async move { client.txn(Txn::new().and_then(puts)).await },
         );
         answer.header().expect("every answer has one").revision()
+    }
+
+    /// Puts two keys that hang on no lease, at one revision.
+    pub(crate) fn put_both(&self, keys: [&str; 2], value: &str) {
+        let puts = keys.map(|key| TxnOp::put(key, value, None));
+        let mut client = self.client.clone();
+        self.answer(
+            "txn",
+            async move { client.txn(Txn::new().and_then(puts)).await },
+        );
     }
 
     pub(crate) fn delete(&self, key: &str) {

@@ -225,6 +225,23 @@ pub struct LeaseResponse {
     pub id: i64,
     #[prost(int64, tag = "3")]
     pub ttl: i64,
+    /// Of LeaseTimeToLive alone, as the next.
+    #[prost(int64, tag = "4")]
+    pub granted_ttl: i64,
+    #[prost(bytes = "vec", repeated, tag = "5")]
+    pub keys: Vec<Vec<u8>>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub struct CompactionRequest {
+    #[prost(int64, tag = "1")]
+    pub revision: i64,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub struct CompactionResponse {
+    #[prost(message, optional, tag = "1")]
+    pub header: Option<Header>,
 }
 
 #[derive(Clone, PartialEq, Message)]

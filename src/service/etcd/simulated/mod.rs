@@ -119,6 +119,14 @@ fn refuse(refusal: Refusal) -> HttpResponse<Body> {
         Refusal::NoLeader => ("14", "etcdserver: no leader"),
         Refusal::TimedOut => ("14", "etcdserver: request timed out"),
         Refusal::NotPrimary => ("2", "not a primary lessor"),
+        Refusal::Compacted => (
+            "11",
+            "etcdserver: mvcc: required revision has been compacted",
+        ),
+        Refusal::FutureRevision => (
+            "11",
+            "etcdserver: mvcc: required revision is a future revision",
+        ),
     };
     let mut response = respond(Body::empty());
     let headers = response.headers_mut();

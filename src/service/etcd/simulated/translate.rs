@@ -15,10 +15,13 @@ pub const CLUSTER: u64 = 0xc1;
 pub fn request(path: &str, message: &[u8]) -> Result<Request, DecodeError> {
     Ok(match path {
         "/etcdserverpb.KV/Range" => {
-            let range = plain(wire::RangeRequest::decode(message)?);
+            let mut range = wire::RangeRequest::decode(message)?;
+            let revision = std::mem::take(&mut range.revision);
+            let range = plain(range);
             Request::Get {
                 keys_only: range.keys_only,
                 keys: keys(range.key, range.range_end),
+                revision,
             }
         }
         "/etcdserverpb.KV/DeleteRange" => {
@@ -35,6 +38,9 @@ pub fn request(path: &str, message: &[u8]) -> Result<Request, DecodeError> {
                 otherwise: txn.failure.into_iter().map(op).collect(),
             })
         }
+        "/etcdserverpb.KV/Compact" => Request::Compact {
+            revision: wire::CompactionRequest::decode(message)?.revision,
+        },
         "/etcdserverpb.Lease/LeaseGrant" => {
             let grant = wire::LeaseGrantRequest::decode(message)?;
             Request::Grant {
@@ -154,13 +160,25 @@ pub fn framed(header: Header, answer: Answer) -> Vec<u8> {
             ttl,
         }),
         Answer::Revoked => frame(&wire::LeaseRevokeResponse { header }),
-        Answer::KeptAlive { lease, ttl } | Answer::TimeToLive { lease, ttl } => {
-            frame(&wire::LeaseResponse {
-                header,
-                id: lease,
-                ttl,
-            })
-        }
+        Answer::KeptAlive { lease, ttl } => frame(&wire::LeaseResponse {
+            header,
+            id: lease,
+            ttl,
+            ..wire::LeaseResponse::default()
+        }),
+        Answer::TimeToLive {
+            lease,
+            ttl,
+            granted,
+            keys,
+        } => frame(&wire::LeaseResponse {
+            header,
+            id: lease,
+            ttl,
+            granted_ttl: granted,
+            keys,
+        }),
+        Answer::Compacted => frame(&wire::CompactionResponse { header }),
     }
 }
 
@@ -265,9 +283,8 @@ mod tests {
 
     #[test]
     fn a_reading_that_the_model_does_not_know_is_refused() {
-        let refused: [fn(&mut wire::RangeRequest); 6] = [
+        let refused: [fn(&mut wire::RangeRequest); 5] = [
             |range| range.limit = 1,
-            |range| range.revision = 5,
             |range| range.sort_order = 1,
             |range| range.sort_target = 2,
             |range| range.serializable = true,

@@ -1,4 +1,4 @@
-//! The only two ways to wait in this folder; both end at an instant on CLOCK_BOOTTIME, also when the machine
+//! The only two ways to wait in a service; both end at an instant on CLOCK_BOOTTIME, also when the machine
 //! was suspended meanwhile. etcd-client's own `with_timeout` bounds neither connecting nor streams.
 
 use crate::clock::{self, Instant, Timer};

@@ -1,0 +1,144 @@
+//! The life of one run: a file whose kernel lock is held through one open file description by every process that
+//! watches the command's tree. While one of them lives, or none has let it go, the run's lease lives.
+//!
+//! - The front makes it before it forks, so that all of them share it (flock(2): "a lock ... is associated with an open
+//!   file description").
+//! - It is locked before it has its name, so nobody ever sees a run that is about to live as one that is dead.
+//! - Whoever waits for its end asks for a shared lock: several may wait, and none keeps the others waiting.
+
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::thread;
+
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::folder::{Folder, open_private, remove};
+use crate::lock::token::LeaseId;
+use crate::supervisor::{Trouble, TroubleKind};
+
+/// A thread that waits for a lock needs next to nothing.
+const STACK: usize = 64 * 1024;
+
+/// How often it is tried again.
+const TRIES: usize = 5;
+
+/// How many of those that ended without being buried are removed by the next one that begins.
+const SWEPT_MAX: usize = 64;
+
+/// The life of this run.
+#[derive(Debug)]
+pub struct Life {
+    lease: LeaseId,
+    lock: OwnedFd,
+}
+
+impl Life {
+    /// Begins one in this folder, which is made where it is missing. Before any fork.
+    ///
+    /// # Errors
+    /// Why the folder cannot be used.
+    pub fn begin(folder: &Folder) -> Result<Self, Trouble> {
+        folder.enter()?;
+        sweep(folder);
+        let mut tries = 0;
+        loop {
+            let lease = new_lease()?;
+            tries += 1;
+            match Self::born(folder, lease) {
+                Ok(lock) => return Ok(Self { lease, lock }),
+                // Swept away before it was locked, or the name is taken.
+                Err(_) if tries < TRIES => {}
+                Err(error) => return Err(folder.trouble("cannot be written to", &error)),
+            }
+        }
+    }
+
+    fn born(folder: &Folder, lease: LeaseId) -> io::Result<OwnedFd> {
+        let unborn = folder.unborn_lease(lease);
+        let file = open_private(&unborn)?;
+        file.try_lock()?;
+        let named = fs::hard_link(&unborn, folder.lease(lease));
+        remove(&unborn);
+        named?;
+        Ok(file.into())
+    }
+
+    /// Which lease it is.
+    pub const fn lease(&self) -> LeaseId {
+        self.lease
+    }
+
+    /// The descriptor that has to stay open: in every process that watches the tree.
+    pub fn into_fd(self) -> OwnedFd {
+        self.lock
+    }
+}
+
+/// An id that no other run has.
+pub fn new_lease() -> Result<LeaseId, Trouble> {
+    let bits = getrandom::u64().map_err(|error| Trouble {
+        kind: TroubleKind::Refused,
+        detail: format!("the system gives no random numbers: {error}"),
+    })?;
+    Ok(LeaseId::from_random(bits))
+}
+
+/// Whether the lease of a run lives.
+pub fn is_alive(folder: &Folder, lease: LeaseId) -> io::Result<bool> {
+    let file = match File::open(folder.lease(lease)) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    match file.try_lock_shared() {
+        Ok(()) => Ok(false),
+        Err(TryLockError::WouldBlock) => Ok(true),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
+}
+
+/// Tells `ended` when the lease of a run has ended: the kernel wakes whoever waits for its lock. A thread of its own,
+/// which nobody can call back; it ends with the lease or with this process.
+pub fn wait_for_end(
+    folder: &Folder,
+    lease: LeaseId,
+    ended: UnboundedSender<LeaseId>,
+) -> io::Result<()> {
+    let path = folder.lease(lease);
+    let wait = move || {
+        if let Ok(file) = File::open(path) {
+            let is_interrupted = |error: io::Error| error.kind() == io::ErrorKind::Interrupted;
+            // It has ended; or nobody can say, and then it is looked at.
+            while file.lock_shared().is_err_and(is_interrupted) {}
+        }
+        // Nobody listens any more when the run is over.
+        let _ = ended.send(lease);
+    };
+    thread::Builder::new()
+        .name("wait-for-end".to_owned())
+        .stack_size(STACK)
+        .spawn(wait)?;
+    Ok(())
+}
+
+/// Removes the files of runs that ended before they had a place, or in the moment of their birth.
+fn sweep(folder: &Folder) {
+    let Ok(files) = fs::read_dir(folder.leases()) else {
+        return;
+    };
+    for file in files.take(SWEPT_MAX).flatten() {
+        let path = file.path();
+        let unlocked = File::open(&path).is_ok_and(|open| open.try_lock_shared().is_ok());
+        if unlocked {
+            remove(&path);
+            remove(&folder.bells().join(file.file_name()));
+        }
+    }
+}
+
+/// Removes what an ended run left in the folder, beside the store.
+pub fn bury(folder: &Folder, lease: LeaseId) {
+    remove(&folder.bell(lease));
+    remove(&folder.lease(lease));
+}

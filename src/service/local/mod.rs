@@ -1,0 +1,489 @@
+//! The lock service of one machine: a folder with files and kernel locks, `--local`.
+//!
+//! ```text
+//! Local           performs the supervisor's actions, each as a task that reports events
+//!  ├ place        the run's place in the queues: taken, looked at, kept, given back
+//!  │  └ queue     what the store says about a queue
+//!  ├ bell         wakes a manager when something changed that it waits for
+//!  └ life         the run's lease: a kernel lock that all share who watch the tree
+//! operating       what a person asks
+//!  ├ breaking     taking a lock from whoever has it
+//!  └ telling      what happened under a lock, and what happens
+//! desk            the thread that waits for the disk and the kernel
+//!  └ store        the keys, with revisions, as etcd has them; layout: in SQLite
+//! folder          where all of it is, and who may use it
+//! ```
+//! Decisions:
+//! - The keys, their values and their revisions are those that etcd would have, so the rules (lock/admission.rs), the
+//!   outcomes and everything that people read are the same ones.
+//! - A lease lives as long as its kernel lock is held, so whoever dies, however it dies, is gone at once. A waiter sleeps
+//!   in the kernel: in the lock of the one before it, and at its own bell.
+//! - The TTL remains: a renewal finds that our keys are still there. A manager that is stopped does not renew, and the
+//!   front kills the tree at its deadline, as with etcd: nobody holds a lock for ever by being frozen.
+//! - Whatever is read was true in the moment of the transaction, and nobody else can write meanwhile: what takes several
+//!   guarded steps in etcd is one here.
+
+mod bell;
+mod breaking;
+mod desk;
+mod folder;
+mod layout;
+mod life;
+mod operating;
+mod place;
+mod queue;
+mod store;
+mod telling;
+
+pub use self::folder::Folder;
+pub use self::life::Life;
+pub use self::operating::{
+    Checked, check, forget, history, inspect, list, names, remembered, take, watch,
+};
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::task::JoinHandle;
+
+use self::bell::Bell;
+use self::desk::Desk;
+use self::place::{Asked, Enqueued, Look, Place, State, Waits};
+use crate::clock::{self, Instant};
+use crate::lock::entry::Entry;
+use crate::lock::token::LeaseId;
+use crate::service::deadline::{reached, within};
+use crate::service::{Memory, Wanted};
+use crate::supervisor::{self, Event, Trouble, TroubleKind};
+
+/// How long one look may take before it is reported as failed.
+const LOOK_PATIENCE: Duration = Duration::from_secs(2);
+
+/// The pause after one that failed.
+const TROUBLE_PAUSE: Duration = Duration::from_secs(1);
+
+/// How long what nobody waits for is tried.
+const BACKGROUND_PATIENCE: Duration = Duration::from_secs(10);
+
+/// The locks of one run in a folder.
+///
+/// No method waits. What they start reports through the channel of events, until the next one of them makes
+/// it pointless.
+pub struct Local {
+    folder: Folder,
+    lease: LeaseId,
+    desk: Desk,
+    /// For renewals: the other one may wait for somebody who is stopped.
+    renewals: Desk,
+    ttl: Duration,
+    place: Arc<Mutex<Place>>,
+    asked: Arc<Mutex<Option<Asked>>>,
+    /// Whether it is said already that the place is lost.
+    lost: Arc<AtomicBool>,
+    /// Whether the place lives on without us.
+    kept: Arc<AtomicBool>,
+    events: UnboundedSender<Event>,
+    queueing: Option<Task>,
+    working: Option<Task>,
+}
+
+/// A task that ends with its owner. What it asked the desk for is done all the same.
+struct Task(JoinHandle<()>);
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Task {
+    fn spawn(work: impl Future<Output = ()> + Send + 'static) -> Self {
+        Self(tokio::spawn(work))
+    }
+}
+
+impl Local {
+    /// The service for one run whose life is `lease`. Does nothing yet; its methods are called inside a tokio runtime.
+    pub fn new(
+        folder: &Folder,
+        lease: LeaseId,
+        wanted: Wanted,
+        events: UnboundedSender<Event>,
+    ) -> Self {
+        Self {
+            folder: folder.clone(),
+            lease,
+            desk: Desk::open(folder),
+            renewals: Desk::open(folder),
+            ttl: wanted.ttl,
+            place: Arc::new(Mutex::new(Place::new(Arc::new(wanted), lease))),
+            asked: Arc::default(),
+            lost: Arc::default(),
+            kept: Arc::default(),
+            events,
+            queueing: None,
+            working: None,
+        }
+    }
+
+    /// Gets a place in the queue, giving up any earlier one. Answered by `Enqueued` (then `Waiting` and `Admitted` as they
+    /// come, and `Gone` at last), `Busy` or `NotEnqueued`.
+    pub fn enqueue(&mut self, give_up_at: Instant) {
+        self.stop_tasks();
+        self.lost = Arc::default();
+        *unpoisoned(&self.asked) = None;
+        let contender = self.contender();
+        self.queueing = Some(Task::spawn(async move {
+            contender.queue(give_up_at).await;
+        }));
+    }
+
+    /// Looks whether the place is still ours, once. Answered by `Renewed`, `Failed` or `Gone`.
+    pub fn renew(&mut self, give_up_at: Instant) {
+        let asked_at = clock::now();
+        let (desk, place) = (self.renewals.clone(), unpoisoned(&self.place).clone());
+        let (events, lost, ttl) = (self.events.clone(), Arc::clone(&self.lost), self.ttl);
+        self.working = Some(Task::spawn(async move {
+            let found = desk.read(give_up_at, move |txn| place.loss(txn)).await;
+            let event = match found {
+                Ok(None) => Event::Renewed {
+                    sent_at: asked_at,
+                    ttl,
+                },
+                Ok(Some(_)) if lost.swap(true, Ordering::Relaxed) => return,
+                Ok(Some(loss)) => Event::Gone(loss),
+                Err(trouble) => Event::Failed { asked_at, trouble },
+            };
+            let _ = events.send(event);
+        }));
+    }
+
+    /// Tells the store that the command runs since now. Not answered: nothing depends on it.
+    pub fn announce(&mut self) {
+        // Whole seconds, as people read them.
+        let now = clock::wall();
+        let now = jiff::Timestamp::from_second(now.as_second())
+            .unwrap_or(now)
+            .to_string();
+        self.in_background(move |place, txn| place.announce(txn, now));
+    }
+
+    /// Tells whoever wants the lock from us how soon it will have stopped. Not answered: nothing depends on it.
+    pub fn answer_break(&mut self, within: Duration) {
+        if let Some(asked) = unpoisoned(&self.asked).take() {
+            self.in_background(move |_, txn| place::answer(txn, &asked, within));
+        }
+    }
+
+    /// Takes everything of ours out of the store. Answered by `Released` or `NotReleased`.
+    pub fn release(&mut self, give_up_at: Instant) {
+        self.stop_tasks();
+        let kept = self.kept.load(Ordering::Relaxed);
+        let lost = self.lost.load(Ordering::Relaxed);
+        let (asked, events) = (Arc::clone(&self.asked), self.events.clone());
+        self.work(
+            give_up_at,
+            move |place, txn| {
+                // The news that the place is gone was faster than the news who took it away.
+                if lost && let Some(news) = place.look(txn)?.asked {
+                    let _ = events.send(Event::BreakAsked(news.who()));
+                    *unpoisoned(&asked) = Some(news);
+                }
+                match kept {
+                    true => Ok(Event::Released),
+                    false => place.withdraw(txn).map(|()| Event::Released),
+                }
+            },
+            Event::NotReleased,
+        );
+    }
+
+    /// The same, but leaves the lock itself until then, with this entry. Answered like [`Local::release`].
+    pub fn keep(&mut self, entry: Entry, until: Instant, give_up_at: Instant) {
+        self.stop_tasks();
+        // At once: whatever cuts it short must not give back what may have been handed over.
+        self.kept.store(true, Ordering::Relaxed);
+        let (kept, folder) = (Arc::clone(&self.kept), self.folder.clone());
+        self.work(
+            give_up_at,
+            move |place, txn| {
+                if place.token.is_none() || place.keep(txn, &entry, until.since(clock::now()))? {
+                    return Ok(Event::Released);
+                }
+                kept.store(false, Ordering::Relaxed);
+                Ok(Event::NotReleased(lost_before(&folder)))
+            },
+            Event::NotReleased,
+        );
+    }
+
+    /// Writes down what is to be remembered of the run. Answered by `Recorded` or `NotRecorded`.
+    pub fn record(&mut self, memory: Memory, give_up_at: Instant) {
+        self.stop_tasks();
+        let folder = self.folder.clone();
+        self.work(
+            give_up_at,
+            move |place, txn| {
+                Ok(match place.remember(txn, &memory)? {
+                    true => Event::Recorded,
+                    false => Event::NotRecorded(lost_before(&folder)),
+                })
+            },
+            Event::NotRecorded,
+        );
+    }
+
+    /// Takes out of the folder, at most until `give_up_at`, what is still in it. No process of the tree is alive.
+    pub async fn farewell(mut self, give_up_at: Instant) {
+        self.stop_tasks();
+        let (place, kept) = (
+            unpoisoned(&self.place).clone(),
+            self.kept.load(Ordering::Relaxed),
+        );
+        let withdrawn = self.desk.ask(give_up_at, move |txn| match kept {
+            true => Ok(()),
+            false => place.withdraw(txn),
+        });
+        // What stays goes with this process, and everybody else's transaction finds it gone.
+        if withdrawn.await.is_ok() {
+            life::bury(&self.folder, self.lease);
+        }
+    }
+
+    fn contender(&self) -> Contender {
+        Contender {
+            folder: self.folder.clone(),
+            lease: self.lease,
+            desk: self.desk.clone(),
+            ttl: self.ttl,
+            place: Arc::clone(&self.place),
+            asked: Arc::clone(&self.asked),
+            lost: Arc::clone(&self.lost),
+            events: self.events.clone(),
+        }
+    }
+
+    /// Does something with the place, and reports what came of it.
+    fn work(
+        &mut self,
+        give_up_at: Instant,
+        work: impl FnOnce(&mut Place, &mut store::Transaction<'_>) -> store::Result<Event>
+        + Send
+        + 'static,
+        not: impl FnOnce(Trouble) -> Event + Send + 'static,
+    ) {
+        let (desk, mut place) = (self.desk.clone(), unpoisoned(&self.place).clone());
+        let events = self.events.clone();
+        self.working = Some(Task::spawn(async move {
+            let done = desk.ask(give_up_at, move |txn| work(&mut place, txn));
+            let _ = events.send(done.await.unwrap_or_else(not));
+        }));
+    }
+
+    fn in_background(
+        &self,
+        work: impl FnOnce(&mut Place, &mut store::Transaction<'_>) -> store::Result<()> + Send + 'static,
+    ) {
+        let (desk, mut place) = (self.desk.clone(), unpoisoned(&self.place).clone());
+        tokio::spawn(async move {
+            let give_up_at = clock::now() + BACKGROUND_PATIENCE;
+            let _ = desk.ask(give_up_at, move |txn| work(&mut place, txn)).await;
+        });
+    }
+
+    /// Nothing that was started before reports any more.
+    fn stop_tasks(&mut self) {
+        self.queueing = None;
+        self.working = None;
+    }
+}
+
+/// A run on its way through the queue.
+struct Contender {
+    folder: Folder,
+    lease: LeaseId,
+    desk: Desk,
+    ttl: Duration,
+    place: Arc<Mutex<Place>>,
+    asked: Arc<Mutex<Option<Asked>>>,
+    lost: Arc<AtomicBool>,
+    events: UnboundedSender<Event>,
+}
+
+/// What wakes a contender.
+struct Wakers {
+    bell: Bell,
+    ends: UnboundedReceiver<LeaseId>,
+    ended: UnboundedSender<LeaseId>,
+    /// Whose ends somebody waits for already.
+    waited_for: Vec<LeaseId>,
+}
+
+impl Contender {
+    /// From the first request to the loss of its place.
+    async fn queue(self, give_up_at: Instant) {
+        let bell = match Bell::hang(&self.folder, self.lease) {
+            Ok(bell) => bell,
+            Err(error) => {
+                let trouble = self.folder.trouble("cannot be written to", &error);
+                return self.report(Event::NotEnqueued(trouble));
+            }
+        };
+        let (ended, ends) = unbounded_channel();
+        let mut wakers = Wakers {
+            bell,
+            ends,
+            ended,
+            waited_for: Vec::new(),
+        };
+        let asked_at = clock::now();
+        let mut draft = self.draft();
+        let enqueued = self.desk.ask(give_up_at, move |txn| {
+            let enqueued = draft.enqueue(txn)?;
+            let look = match enqueued {
+                Enqueued::Placed(..) => Some(draft.look(txn)?),
+                _ => None,
+            };
+            Ok((enqueued, look, draft))
+        });
+        let look = match enqueued.await {
+            Ok((Enqueued::Placed(token, cluster), look, draft)) => {
+                *unpoisoned(&self.place) = draft;
+                let place = supervisor::Place {
+                    token,
+                    lease: self.lease,
+                    cluster,
+                    key: unpoisoned(&self.place).key(),
+                };
+                self.report(Event::Enqueued {
+                    place,
+                    sent_at: asked_at,
+                    ttl: self.ttl,
+                });
+                look
+            }
+            Ok((Enqueued::Occupied(queue, cluster), ..)) => {
+                return self.report(Event::Busy { queue, cluster });
+            }
+            Ok((Enqueued::Superseded(by), ..)) => return self.report(Event::Superseded(by)),
+            Err(trouble) => return self.report(Event::NotEnqueued(trouble)),
+        };
+        if let Some(look) = look {
+            self.follow(look, &mut wakers).await;
+        }
+    }
+
+    /// Tells how it stands, and looks again whenever that may have changed; ends when the place is gone.
+    async fn follow(&self, mut look: Look, wakers: &mut Wakers) {
+        loop {
+            if let Some(asked) = look.asked {
+                let who = asked.who();
+                unpoisoned(&self.place).heard = Some(asked.which());
+                *unpoisoned(&self.asked) = Some(asked);
+                self.report(Event::BreakAsked(who));
+            }
+            let waits = match look.state {
+                State::Lost(loss) => return self.lose(Event::Gone(loss)),
+                State::Superseded(by) => return self.lose(Event::Superseded(by)),
+                State::Held => Waits::default(),
+                State::Admitted {
+                    read_revision,
+                    done_by,
+                } => {
+                    unpoisoned(&self.place).admitted = true;
+                    self.report(match done_by {
+                        Some(by) => Event::AlreadyDone(by),
+                        None => Event::Admitted { read_revision },
+                    });
+                    Waits::default()
+                }
+                State::Waiting(queue, waits) => {
+                    self.report(Event::Waiting(queue));
+                    waits
+                }
+            };
+            self.wait(waits, wakers).await;
+            look = self.look().await;
+        }
+    }
+
+    /// Waits for one of these, or for the bell.
+    async fn wait(&self, waits: Waits, wakers: &mut Wakers) {
+        for lease in waits.leases {
+            if wakers.waited_for.contains(&lease) {
+                continue;
+            }
+            match life::wait_for_end(&self.folder, lease, wakers.ended.clone()) {
+                Ok(()) => wakers.waited_for.push(lease),
+                // Without a thread for it we look from time to time.
+                Err(_) => return reached(clock::now() + TROUBLE_PAUSE).await,
+            }
+        }
+        let woken = async {
+            tokio::select! {
+                () = wakers.bell.rung() => {}
+                Some(lease) = wakers.ends.recv() => wakers.waited_for.retain(|other| *other != lease),
+            }
+        };
+        match waits.until {
+            Some(until) => {
+                within(until, woken).await;
+            }
+            None => woken.await,
+        }
+    }
+
+    /// However long it takes; says each time when it failed.
+    async fn look(&self) -> Look {
+        loop {
+            let asked_at = clock::now();
+            let mut draft = self.draft();
+            let looked = self.desk.ask(asked_at + LOOK_PATIENCE, move |txn| {
+                let look = draft.look(txn)?;
+                Ok((look, draft))
+            });
+            match looked.await {
+                Ok((look, draft)) => {
+                    *unpoisoned(&self.place) = draft;
+                    return look;
+                }
+                Err(trouble) => {
+                    self.report(Event::Failed { asked_at, trouble });
+                    reached(clock::now() + TROUBLE_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    /// What a transaction changes of the place counts once it is on the disk.
+    fn draft(&self) -> Place {
+        unpoisoned(&self.place).clone()
+    }
+
+    fn lose(&self, event: Event) {
+        if !self.lost.swap(true, Ordering::Relaxed) {
+            self.report(event);
+        }
+    }
+
+    fn report(&self, event: Event) {
+        // Nobody listens any more when the run is over.
+        let _ = self.events.send(event);
+    }
+}
+
+fn lost_before(folder: &Folder) -> Trouble {
+    Trouble {
+        kind: TroubleKind::Refused,
+        detail: format!("the lock was lost before (lock folder {})", folder.shown()),
+    }
+}
+
+#[cfg(test)]
+mod tests;
+
+fn unpoisoned<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

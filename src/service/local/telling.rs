@@ -1,0 +1,287 @@
+//! What happened under a lock, and what happens while somebody watches: the changes that the store remembers.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::desk::Desk;
+use super::store::{Changed, KeyValue, Result as Done, Transaction};
+use crate::clock;
+use crate::lock::chronicle::{Change, Chronicle, Put};
+use crate::lock::key::Prefix;
+use crate::lock::name::LockName;
+use crate::lock::token::ClusterId;
+use crate::service::deadline::reached;
+use crate::service::{Past, Witnessed};
+use crate::supervisor::Trouble;
+
+/// How often it is looked for changes, and somebody may want to look again.
+const QUIET: Duration = Duration::from_millis(250);
+
+/// One change, and of which lock.
+type Told = (LockName, Change);
+
+/// Which keys are told of.
+#[derive(Clone, Debug)]
+struct About {
+    prefix: Prefix,
+    /// The only lock that is wanted: others stand in its ranges too.
+    only: Option<LockName>,
+    ranges: Vec<(String, String)>,
+}
+
+impl About {
+    fn new(prefix: &Prefix, only: Option<&LockName>) -> Self {
+        Self {
+            prefix: prefix.clone(),
+            only: only.cloned(),
+            ranges: match only {
+                Some(name) => prefix.told_by(name),
+                None => vec![(prefix.to_string(), prefix.end())],
+            },
+        }
+    }
+
+    fn told(&self, changed: &Changed) -> Option<Told> {
+        let kv = &changed.kv;
+        let (name, place) = self.prefix.place(kv.key.as_bytes())?;
+        let is_wanted = self.only.as_ref().is_none_or(|only| *only == name);
+        let put = changed.put.then(|| put(kv));
+        let change = Change {
+            revision: kv.mod_revision,
+            place,
+            put,
+        };
+        is_wanted.then_some((name, change))
+    }
+
+    /// Everything that stands there now.
+    fn there(&self, txn: &Transaction<'_>) -> Done<Vec<Told>> {
+        let mut there = Vec::new();
+        for (first, end) in &self.ranges {
+            for kv in txn.range(first, end)? {
+                there.extend(self.told(&Changed { kv, put: true }));
+            }
+        }
+        Ok(there)
+    }
+
+    /// Everything that changed since, in its order.
+    fn since(&self, txn: &Transaction<'_>, revision: i64) -> Done<Vec<Told>> {
+        let mut changes = Vec::new();
+        for (first, end) in &self.ranges {
+            let changed = txn.changes_after(revision, first, end)?;
+            changes.extend(changed.iter().filter_map(|it| self.told(it)));
+        }
+        changes.sort_by_key(|(_, change)| change.revision);
+        Ok(changes)
+    }
+}
+
+fn put(kv: &KeyValue) -> Put {
+    Put {
+        create_revision: kv.create_revision,
+        leased: kv.lease != 0,
+        value: kv.value.clone(),
+    }
+}
+
+/// What happened under a lock since the changes are remembered.
+pub fn past(txn: &Transaction<'_>, prefix: &Prefix, name: &LockName) -> Done<Past> {
+    let about = About::new(prefix, Some(name));
+    let compacted = txn.compacted()?;
+    // The first layout begins with 1, and nothing was before.
+    let begins = if compacted > 1 { compacted } else { 0 };
+    let changes = about.since(txn, begins)?;
+    let mut chronicle = Chronicle::default();
+    if begins > 0 {
+        let then = about.there_at(txn, begins)?;
+        chronicle.take_in(begins, &then);
+    }
+    for together in changes.chunk_by(|one, two| one.1.revision == two.1.revision) {
+        let changes: Vec<Change> = together.iter().map(|(_, it)| it.clone()).collect();
+        chronicle.take_in(together[0].1.revision, &changes);
+    }
+    Ok(Past {
+        begins,
+        until: txn.revision(),
+        chronicle,
+    })
+}
+
+impl About {
+    /// What stood there at a revision, as far as it is known: what has not changed since, and what changed later and was
+    /// made before. Of the latter the value is the later one.
+    fn there_at(&self, txn: &Transaction<'_>, revision: i64) -> Done<Vec<Change>> {
+        let mut then: BTreeMap<String, Changed> = BTreeMap::new();
+        for (first, end) in &self.ranges {
+            for changed in txn.changes_after(revision, first, end)? {
+                let was_there = changed.kv.create_revision <= revision;
+                let key = changed.kv.key.clone();
+                // The first change says whether it was there.
+                then.entry(key).or_insert(Changed {
+                    put: was_there,
+                    ..changed
+                });
+            }
+            for kv in txn.range(first, end)? {
+                if kv.mod_revision <= revision {
+                    then.insert(kv.key.clone(), Changed { kv, put: true });
+                }
+            }
+        }
+        let was_there = then.values().filter(|it| it.put);
+        let told = was_there.filter_map(|it| self.told(it));
+        let mut changes: Vec<Change> = told
+            .map(|(_, change)| Change { revision, ..change })
+            .collect();
+        changes.sort_by_key(|change| change.put.as_ref().map(|put| put.create_revision));
+        Ok(changes)
+    }
+}
+
+/// What is read at once.
+struct Step {
+    revision: i64,
+    cluster: ClusterId,
+    compacted: i64,
+    changes: Vec<Told>,
+}
+
+/// The account of all locks.
+#[derive(Default)]
+struct Account {
+    chronicles: BTreeMap<LockName, Chronicle>,
+}
+
+impl Account {
+    /// Tells what these changes mean, one revision of one lock after the other; whether more is wanted.
+    fn take_in(
+        &mut self,
+        mut changes: Vec<Told>,
+        tell: &mut impl FnMut(Witnessed<'_>) -> bool,
+    ) -> bool {
+        changes.sort_by(|(one_name, one), (two_name, two)| {
+            (one.revision, one_name.as_str()).cmp(&(two.revision, two_name.as_str()))
+        });
+        let together = |one: &Told, two: &Told| one.1.revision == two.1.revision && one.0 == two.0;
+        changes.chunk_by(together).all(|together| {
+            let (name, revision) = (&together[0].0, together[0].1.revision);
+            let changes: Vec<Change> = together.iter().map(|(_, it)| it.clone()).collect();
+            self.take_in_one(name, revision, &changes, tell)
+        })
+    }
+
+    fn take_in_one(
+        &mut self,
+        name: &LockName,
+        revision: i64,
+        changes: &[Change],
+        tell: &mut impl FnMut(Witnessed<'_>) -> bool,
+    ) -> bool {
+        let chronicle = self.chronicles.entry(name.clone()).or_default();
+        let happened = chronicle.take_in(revision, changes);
+        let wanted = happened.iter().all(|happening| {
+            tell(Witnessed::Happened {
+                name,
+                revision,
+                run: &chronicle.runs()[happening.run],
+                what: &happening.what,
+            })
+        });
+        chronicle.forget_most();
+        if chronicle.is_over() {
+            self.chronicles.remove(name);
+        }
+        wanted
+    }
+}
+
+/// Tells what happens until `tell` wants no more.
+pub async fn present(
+    desk: &Desk,
+    prefix: &Prefix,
+    name: Option<&LockName>,
+    patience: Duration,
+    mut tell: impl FnMut(Witnessed<'_>) -> bool,
+) -> Result<(), Trouble> {
+    let about = About::new(prefix, name);
+    let mut account = Account::default();
+    // None where it begins, or begins anew.
+    let mut told: Option<i64> = None;
+    let mut unreachable = false;
+    loop {
+        let (asked, from) = (about.clone(), told);
+        let read = desk.ask(clock::now() + patience, move |txn| {
+            Ok(Step {
+                revision: txn.revision(),
+                cluster: txn.cluster(),
+                compacted: txn.compacted()?,
+                changes: match from {
+                    Some(from) => asked.since(txn, from)?,
+                    None => asked.there(txn)?,
+                },
+            })
+        });
+        match read.await {
+            Ok(step) if told.is_some_and(|told| told + 1 < step.compacted) => {
+                account = Account::default();
+                told = None;
+            }
+            Ok(step) => {
+                if std::mem::take(&mut unreachable) && !tell(Witnessed::Reached) {
+                    return Ok(());
+                }
+                let wanted = match told {
+                    Some(_) => account.take_in(step.changes, &mut tell),
+                    None => begin(
+                        &mut account,
+                        step.revision,
+                        step.cluster,
+                        step.changes,
+                        &mut tell,
+                    ),
+                };
+                if !wanted {
+                    return Ok(());
+                }
+                told = Some(step.revision);
+            }
+            // Whoever asks for the first time is told what is wrong.
+            Err(trouble) if told.is_none() => return Err(trouble),
+            Err(trouble) => {
+                if !std::mem::replace(&mut unreachable, true)
+                    && !tell(Witnessed::Unreachable(trouble.detail))
+                {
+                    return Ok(());
+                }
+            }
+        }
+        if !tell(Witnessed::Quiet) {
+            return Ok(());
+        }
+        if told.is_some() {
+            reached(clock::now() + QUIET).await;
+        }
+    }
+}
+
+/// What is there already.
+fn begin(
+    account: &mut Account,
+    revision: i64,
+    cluster: ClusterId,
+    there: Vec<Told>,
+    tell: &mut impl FnMut(Witnessed<'_>) -> bool,
+) -> bool {
+    if !tell(Witnessed::From(revision, cluster)) {
+        return false;
+    }
+    let mut locks: BTreeMap<LockName, Vec<Change>> = BTreeMap::new();
+    for (name, change) in there {
+        locks.entry(name).or_default().push(change);
+    }
+    locks.iter_mut().all(|(name, changes)| {
+        changes.sort_by_key(|change| change.put.as_ref().map(|put| put.create_revision));
+        account.take_in_one(name, revision, changes, tell)
+    })
+}

@@ -1,0 +1,338 @@
+//! The service in a real folder, without processes around it: a life that is dropped stands for a run that died.
+
+use std::os::fd::OwnedFd;
+
+use tempfile::TempDir;
+
+use super::*;
+use crate::lock::entry::Entry;
+use crate::lock::key::Prefix;
+use crate::lock::limit::Limit;
+use crate::lock::name::LockName;
+use crate::lock::token::Token;
+use crate::service::{Breaking, Broken, Done};
+
+const SOON: Duration = Duration::from_secs(20);
+
+fn soon() -> Instant {
+    clock::now() + SOON
+}
+
+fn name(text: &str) -> LockName {
+    text.parse().expect("a name")
+}
+
+fn folder() -> (TempDir, Folder) {
+    let temporary = tempfile::tempdir().expect("a folder");
+    let path = temporary.path().join("locks");
+    (temporary, Folder { path })
+}
+
+fn wanted(lock: &str) -> Wanted {
+    Wanted {
+        name: name(lock),
+        also: Vec::new(),
+        prefix: Prefix::default(),
+        ttl: Duration::from_secs(60),
+        nonblock: false,
+        entry: Entry {
+            lock_delay_ms: 0,
+            ..Entry::sample()
+        },
+        once: None,
+    }
+}
+
+/// A run as far as the service knows it.
+struct Run {
+    service: Local,
+    /// What the processes that watch the tree share.
+    life: OwnedFd,
+    lease: LeaseId,
+    events: UnboundedReceiver<Event>,
+}
+
+impl Run {
+    fn begin(folder: &Folder, wanted: Wanted) -> Self {
+        let life = Life::begin(folder).expect("a life");
+        let lease = life.lease();
+        let (events_in, events) = unbounded_channel();
+        let mut service = Local::new(folder, lease, wanted, events_in);
+        service.enqueue(soon());
+        Self {
+            service,
+            life: life.into_fd(),
+            lease,
+            events,
+        }
+    }
+
+    async fn next(&mut self) -> Event {
+        let event = within(soon(), self.events.recv()).await;
+        event.expect("in time").expect("it lives")
+    }
+
+    async fn token(&mut self) -> Token {
+        match self.next().await {
+            Event::Enqueued { place, .. } => place.token,
+            other => panic!("{other:?} in place of Enqueued"),
+        }
+    }
+
+    async fn waiting(&mut self) -> supervisor::Queue {
+        match self.next().await {
+            Event::Waiting(queue) => queue,
+            other => panic!("{other:?} in place of Waiting"),
+        }
+    }
+
+    async fn admitted(&mut self) {
+        loop {
+            match self.next().await {
+                Event::Admitted { .. } => return,
+                Event::Waiting(_) => {}
+                other => panic!("{other:?} in place of Admitted"),
+            }
+        }
+    }
+
+    async fn hold(folder: &Folder, wanted: Wanted) -> (Self, Token) {
+        let mut run = Self::begin(folder, wanted);
+        let token = run.token().await;
+        run.admitted().await;
+        (run, token)
+    }
+
+    /// As if all of its processes were killed at once. (Its service lives on here, but nothing of it is believed.)
+    fn die(self) {
+        drop(self.life);
+        std::mem::forget(self.service);
+    }
+
+    async fn release(&mut self) {
+        self.service.release(soon());
+        assert_eq!(self.next().await, Event::Released);
+    }
+}
+
+async fn inspected(folder: &Folder, lock: &str) -> crate::service::Inspection {
+    let inspected = inspect(folder, &Prefix::default(), &name(lock), 100, soon()).await;
+    inspected.expect("a look")
+}
+
+#[tokio::test]
+async fn one_after_the_other_and_tokens_grow() {
+    let (_temporary, folder) = folder();
+    let (mut first, one) = Run::hold(&folder, wanted("job")).await;
+    let mut second = Run::begin(&folder, wanted("job"));
+    let two = second.token().await;
+    assert!(one < two);
+    let queue = second.waiting().await;
+    assert_eq!((queue.place, queue.waiting), (1, 1));
+    assert!(matches!(queue.holder, supervisor::Holder::Known(_)));
+    first.release().await;
+    second.admitted().await;
+    second.release().await;
+    let lock = inspected(&folder, "job").await;
+    assert_eq!((lock.entries.len(), lock.vanished), (0, 0));
+    first.service.farewell(soon()).await;
+    second.service.farewell(soon()).await;
+    for left in [folder.leases(), folder.bells()] {
+        assert_eq!(std::fs::read_dir(left).expect("a folder").count(), 0);
+    }
+}
+
+#[tokio::test]
+async fn who_dies_is_gone_at_once_and_leaves_its_marker() {
+    let (_temporary, folder) = folder();
+    let (first, _) = Run::hold(&folder, wanted("job")).await;
+    let mut second = Run::begin(&folder, wanted("job"));
+    second.token().await;
+    second.waiting().await;
+    let mut third = Run::begin(&folder, wanted("job"));
+    third.token().await;
+    third.waiting().await;
+    first.die();
+    second.admitted().await;
+    second.die();
+    third.admitted().await;
+}
+
+#[tokio::test]
+async fn a_vanished_holder_is_waited_for_as_long_as_it_wanted() {
+    let (_temporary, folder) = folder();
+    let mut careful = wanted("job");
+    careful.entry.lock_delay_ms = 300;
+    let (first, _) = Run::hold(&folder, careful).await;
+    let mut second = Run::begin(&folder, wanted("job"));
+    second.token().await;
+    second.waiting().await;
+    let died_at = clock::now();
+    first.die();
+    let queue = second.waiting().await;
+    assert_eq!(queue.holder, supervisor::Holder::Vanished);
+    second.admitted().await;
+    assert!(clock::now().since(died_at) >= Duration::from_millis(300));
+}
+
+#[tokio::test]
+async fn who_must_not_wait_is_told_who_has_it_and_leaves_nothing() {
+    let (_temporary, folder) = folder();
+    let (_first, _) = Run::hold(&folder, wanted("job")).await;
+    let mut second = Run::begin(
+        &folder,
+        Wanted {
+            nonblock: true,
+            ..wanted("job")
+        },
+    );
+    assert!(matches!(second.next().await, Event::Busy { .. }));
+    assert_eq!(inspected(&folder, "job").await.entries.len(), 1);
+}
+
+#[tokio::test]
+async fn slots_and_several_locks() {
+    let (_temporary, folder) = folder();
+    let two = |lock: &str| {
+        let mut wanted = wanted(lock);
+        wanted.entry.limit = Limit::Holders(2.try_into().expect("above zero"));
+        wanted
+    };
+    let (mut first, _) = Run::hold(&folder, two("pool")).await;
+    let (second, _) = Run::hold(&folder, two("pool")).await;
+    let mut third = Run::begin(&folder, two("pool"));
+    third.token().await;
+    assert_eq!(third.waiting().await.others, 1);
+    second.die();
+    third.admitted().await;
+    let mut both = Run::begin(
+        &folder,
+        Wanted {
+            also: vec![name("other")],
+            ..wanted("pool")
+        },
+    );
+    both.token().await;
+    both.waiting().await;
+    first.release().await;
+    third.release().await;
+    both.admitted().await;
+    let mut other = Run::begin(&folder, wanted("other"));
+    other.token().await;
+    other.waiting().await;
+}
+
+#[tokio::test]
+async fn what_is_kept_lives_without_its_run_and_goes_in_time() {
+    let (_temporary, folder) = folder();
+    let (mut first, _) = Run::hold(&folder, wanted("job")).await;
+    let until = clock::now() + Duration::from_millis(500);
+    let entry = Entry {
+        held_until: Some("later".to_owned()),
+        ..Entry::sample()
+    };
+    first.service.keep(entry, until, soon());
+    assert_eq!(first.next().await, Event::Released);
+    first.service.farewell(soon()).await;
+    drop(first.life);
+    let mut second = Run::begin(&folder, wanted("job"));
+    second.token().await;
+    second.waiting().await;
+    second.admitted().await;
+    assert!(until <= clock::now());
+    assert_eq!(inspected(&folder, "job").await.vanished, 0);
+}
+
+#[tokio::test]
+async fn a_key_that_goes_is_noticed_by_the_bell_and_by_a_renewal() {
+    let (_temporary, folder) = folder();
+    let (mut first, _) = Run::hold(&folder, wanted("job")).await;
+    first.service.renew(soon());
+    assert!(matches!(first.next().await, Event::Renewed { .. }));
+    let key = Prefix::default().entry(&name("job"), first.lease);
+    let desk = Desk::open(&folder);
+    let deleted = desk.ask(soon(), move |txn| txn.delete(&key)).await;
+    deleted.expect("deleted");
+    assert_eq!(
+        first.next().await,
+        Event::Gone(crate::outcome::Loss::KeyDeleted)
+    );
+}
+
+#[tokio::test]
+async fn break_asks_and_is_answered() {
+    let (_temporary, folder) = folder();
+    let (mut first, token) = Run::hold(&folder, wanted("job")).await;
+    let breaking = Breaking {
+        name: name("job"),
+        token: token.get(),
+        by: "ops@here".to_owned(),
+        reason: String::new(),
+        force: false,
+    };
+    let prefix = Prefix::default();
+    let broken = take(&folder, &prefix, &breaking, soon(), |_| {});
+    let answer = async {
+        assert_eq!(first.next().await, Event::BreakAsked("ops@here".to_owned()));
+        first.service.answer_break(Duration::from_secs(1));
+        first.release().await;
+    };
+    let (broken, ()) = tokio::join!(broken, answer);
+    let (_, broken) = broken.expect("a folder").expect("somebody");
+    assert_eq!(broken, Broken::GaveBack);
+}
+
+#[tokio::test]
+async fn what_is_done_once_is_done_by_nobody_else() {
+    let (_temporary, folder) = folder();
+    let once = || Wanted {
+        once: Some("today".parse().expect("an id")),
+        ..wanted("job")
+    };
+    let (mut first, _) = Run::hold(&folder, once()).await;
+    let key = Prefix::default().once_record(&name("job"), &"today".parse().expect("an id"));
+    let done = Done {
+        key,
+        value: b"{}".to_vec(),
+        keep: Duration::from_secs(3600),
+    };
+    let memory = Memory {
+        done: Some(done),
+        ..Memory::default()
+    };
+    first.service.record(memory, soon());
+    assert_eq!(first.next().await, Event::Recorded);
+    first.release().await;
+    let mut second = Run::begin(&folder, once());
+    second.token().await;
+    assert!(matches!(second.next().await, Event::AlreadyDone(_)));
+    let (prefix, lock) = (Prefix::default(), name("job"));
+    let id = "today".parse().expect("an id");
+    let forgotten = forget(&folder, &prefix, &lock, &id, soon()).await;
+    assert_eq!(forgotten, Ok(true));
+}
+
+#[tokio::test]
+async fn history_tells_who_released_and_who_vanished() {
+    use crate::lock::chronicle::Way;
+    let (_temporary, folder) = folder();
+    let (mut first, one) = Run::hold(&folder, wanted("job")).await;
+    first.release().await;
+    let (second, two) = Run::hold(&folder, wanted("job")).await;
+    second.die();
+    let past = history(&folder, &Prefix::default(), &name("job"), soon()).await;
+    let past = past.expect("an account");
+    let told: Vec<_> = past
+        .chronicle
+        .runs()
+        .iter()
+        .map(|run| (run.token, run.way.clone()))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            (one.get(), Some(Way::Released)),
+            (two.get(), Some(Way::Vanished))
+        ]
+    );
+}
