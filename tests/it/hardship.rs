@@ -13,7 +13,7 @@ use crate::harness::leasehold::{Run, Running, probe};
 use crate::harness::processes::{Moment, describe};
 use crate::harness::service::{Service, in_a_folder_too};
 use crate::harness::shell::{installed, typed};
-use crate::harness::untested;
+use crate::harness::{untested, wall_clock};
 
 /// The promise is 100 ms on a machine with time; tests share two cores with one another.
 const SOON_DEAD: Duration = Duration::from_secs(2);
@@ -418,11 +418,7 @@ fn a_process_with_much_memory_dies_in_time() {
 /// Only the clock of the wall: the others go on.
 #[test]
 fn a_clock_that_is_set_a_day_forward_or_back_changes_nothing() {
-    let library = ["x86_64", "aarch64"]
-        .map(|machine| format!("/usr/lib/{machine}-linux-gnu/faketime/libfaketimeMT.so.1"))
-        .into_iter()
-        .find(|path| Path::new(path).exists());
-    let Some(library) = library else {
+    let Some(library) = wall_clock::library("libfaketimeMT.so.1") else {
         return untested::missing("faketime");
     };
     let etcd = Service::start();

@@ -171,7 +171,9 @@ impl Shelf {
 
     /// The run markers of a lock.
     pub(crate) fn markers(&self, name: &str) -> Vec<Stored> {
-        self.keys(&format!("/leasehold/~run/{name}/"))
+        let mut markers = self.keys(&format!("/leasehold/~run/{name}/"));
+        markers.retain(|kv| !kv.is_sign());
+        markers
     }
 
     /// Waits until `count` entries stand in the queue, and returns them.
