@@ -206,6 +206,49 @@ fn on_a_terminal_it_is_a_view_that_is_drawn_anew_and_ctrl_c_ends_it() {
 }
 
 #[test]
+fn the_view_says_that_it_is_not_up_to_date_goes_on_and_can_be_left_during_an_outage() {
+    let mut etcd = Service::Etcd(Box::new(Etcd::start_three()));
+    let mut terminal = on_a_terminal(&etcd, 100, "job");
+    let holder = etcd.hold("job");
+    terminal.expect("holds it  ");
+    // They are silent, and then they are dead.
+    for member in &etcd.members {
+        member.pause();
+    }
+    terminal.expect("not up to date: ");
+    terminal.resize(20, 12);
+    terminal.expect("WHO ");
+    terminal.expect("\u{1b}[J");
+    for member in &etcd.members {
+        member.resume();
+    }
+    terminal.resize(100, 12);
+    holder.wait().assert_status(0);
+    terminal.expect("gave it back");
+    terminal.expect("free\u{1b}[K\r\n");
+    let pictures = terminal.screen_text();
+    let (pictures, _) = pictures.rsplit_once("free").expect("it is free");
+    let (_, last) = pictures.rsplit_once("\u{1b}[H").expect("a picture");
+    assert!(!last.contains("not up to date"), "{last:?}");
+    // Whichever it follows by now: one is dead, one after the other.
+    for index in [0, 1] {
+        etcd.members[index].stop();
+        let reason = format!("without {index}");
+        let run = etcd.run("job").arguments(["--reason", &reason]);
+        let run = run.shell("echo ready; cat").spawn();
+        run.expect_stdout("ready");
+        terminal.expect(&reason);
+        run.wait().assert_status(0);
+        etcd.members[index].restart();
+    }
+    etcd.stop_all();
+    terminal.expect("not up to date: ");
+    terminal.press("\x03");
+    terminal.expect("ended with 130");
+    assert!(terminal.wait().success());
+}
+
+#[test]
 fn it_ends_as_run_does_without_etcd_and_when_nobody_reads() {
     let mut etcd = Service::start();
     let typed = etcd.leasehold(["watch"]).typed();
