@@ -3,7 +3,8 @@
 //! | command | what it does |
 //! |---|---|
 //! | `now` | prints nanoseconds since boot |
-//! | `hold FILE SCRIPT` | runs SCRIPT by sh, and writes to FILE when it began and when it was last alive |
+//! | `hold FILE SCRIPT` | runs SCRIPT by sh, leaves `left-behind FILE` behind, and writes to FILE when each was alive |
+//! | `left-behind FILE` | writes to FILE when it was last alive, until it is killed |
 //! | `ticks FILE` | prints `ready`, then writes the time to FILE for ever |
 //! | `signals` | prints `ready`, then a line for every signal; USR2 ends it |
 //! | `own-group COMMAND...` | makes a process group of its own and goes on as another line of this table |
@@ -81,6 +82,7 @@ fn go(words: &[&str]) {
         }
         ["now"] => say(&nanos_since_boot().to_string()),
         ["hold", file, script] => hold(file, script),
+        ["left-behind", file] => left_behind(file),
         ["ticks", file] => ticks(file),
         ["signals"] => signals(),
         ["die", signal] => die(signal.parse().expect("a number")),
@@ -133,17 +135,24 @@ fn nanos_since_boot() -> u128 {
     now.as_nanos()
 }
 
-/// Two numbers in FILE, nanoseconds since boot: when it began, and when it was last seen alive.
+/// Three numbers in FILE, nanoseconds since boot: when it began, when it was last seen alive, and when the one was that
+/// it leaves behind in a session of its own.
 #[expect(clippy::exit, reason = "it ends as its child has ended")]
-fn hold(file: &str, script: &str) {
+fn hold(path: &str, script: &str) {
     let began = nanos_since_boot();
-    let file = File::create(file).expect("the file can be written");
+    let file = File::create(path).expect("the file can be written");
     let tick = || {
         let line = format!("{began:020} {:020}\n", nanos_since_boot());
         file.write_all_at(line.as_bytes(), 0)
             .expect("the file can be written");
     };
     tick();
+    let program = std::env::current_exe().expect("its path");
+    Command::new("setsid")
+        .arg(program)
+        .args(["left-behind", path])
+        .spawn()
+        .expect("setsid");
     let mut child = Command::new("sh")
         .args(["-c", script])
         .spawn()
@@ -153,6 +162,18 @@ fn hold(file: &str, script: &str) {
         if let Some(status) = child.try_wait().expect("our own child") {
             std::process::exit(status.code().unwrap_or(1));
         }
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Until it is killed; for two minutes, if nobody does.
+fn left_behind(path: &str) {
+    let file = File::options().write(true).open(path);
+    let file = file.expect("the file can be written");
+    for _ in 0..120_000 {
+        let line = format!("{:020}\n", nanos_since_boot());
+        file.write_all_at(line.as_bytes(), 42)
+            .expect("the file can be written");
         thread::sleep(Duration::from_millis(1));
     }
 }

@@ -71,7 +71,7 @@ fn contenders_count_under_a_random_nemesis() {
     });
     let store = etcd.store();
     // Marks of holders that vanished are removed by the next one.
-    let last = etcd.run(LOCK).shell("true").output();
+    let last = etcd.run(LOCK).ttl(TTL_S).shell("true").output();
     last.assert_status(0);
     let left = left_over(&store);
     let a = Register::read(&store, "/count/a");
@@ -99,6 +99,8 @@ fn contenders_count_under_a_random_nemesis() {
     assert_eq!(b.lost, 0, "B loses nothing: {b:?}");
     let acknowledged = site.acknowledged.load(Ordering::Relaxed);
     assert!(b.last >= acknowledged, "{b:?}, {acknowledged} acknowledged");
+    let outlived = holds.iter().filter(|hold| hold.is_outlived).count();
+    assert!(outlived > holds.len() / 2, "{outlived} of {}", holds.len());
     let least = time.as_secs() / 6;
     assert!(holds.len() as u64 > least, "{} acquisitions", holds.len());
     assert!(acknowledged as u64 > least, "{acknowledged} acknowledged");
@@ -154,7 +156,10 @@ impl Drop for EndOnDrop<'_> {
 struct Hold {
     token: i64,
     began: Moment,
+    /// The last of its tree: it leaves a process behind that has made itself a session of its own.
     last_alive: Moment,
+    /// What it leaves behind was alive when its command had ended.
+    is_outlived: bool,
 }
 
 impl Site {
@@ -245,11 +250,14 @@ impl Hold {
     fn read(path: &Path) -> Option<Self> {
         let token = path.file_name()?.to_str()?.parse().expect("a token");
         let text = std::fs::read_to_string(path).expect("ours");
-        let (began, last_alive) = text.trim().split_once(' ')?;
+        let mut moments = text.split_ascii_whitespace().map(Moment::parse);
+        let (began, root) = (moments.next()?, moments.next()?);
+        let left_behind = moments.next();
         Some(Self {
             token,
-            began: Moment::parse(began),
-            last_alive: Moment::parse(last_alive),
+            began,
+            last_alive: left_behind.map_or(root, |at| at.max(root)),
+            is_outlived: left_behind.is_some_and(|at| at > root),
         })
     }
 }
