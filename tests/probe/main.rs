@@ -138,6 +138,10 @@ fn nanos_since_boot() -> u128 {
 /// Three numbers in FILE, nanoseconds since boot: when it began, when it was last seen alive, and when the one was that
 /// it leaves behind in a session of its own.
 #[expect(clippy::exit, reason = "it ends as its child has ended")]
+#[expect(
+    clippy::zombie_processes,
+    reason = "who is left behind is somebody else's to kill and to reap"
+)]
 fn hold(path: &str, script: &str) {
     let began = nanos_since_boot();
     let file = File::create(path).expect("the file can be written");
