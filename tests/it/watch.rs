@@ -131,7 +131,8 @@ fn an_outage_and_a_dead_member_are_survived_and_nothing_is_missed() {
     let count = |name: &str| events.iter().filter(|event| *event == name).count();
     assert_eq!(count("unreachable"), count("reached"), "{events:?}");
     assert_eq!(count("queued job"), 4, "{events:?}");
-    assert_eq!(count("held job"), 4, "{events:?}");
+    // It is ended when the last one is seen to queue.
+    assert!(count("held job") >= 3, "{events:?}");
     assert!(count("released job") >= 3, "{events:?}");
 }
 
