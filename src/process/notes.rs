@@ -41,12 +41,14 @@ impl Note {
     }
 
     /// Whether this one was never read by a process that has read the other: one that stops and one that continues
-    /// drop each other where they wait to be read (signal(7)).
+    /// drop each other where they wait to be read (signal(7)). Sent to one process after the other, it came to that one
+    /// later, and may have been dropped although that one looked after we had read it. Passed on behind the other, it
+    /// would undo what came last.
     fn may_be_dropped_by(&self, other: &Self) -> bool {
         let continues = |signal| signal == libc::SIGCONT;
         let opposite = signals::stops(self.signal) && continues(other.signal)
             || continues(self.signal) && signals::stops(other.signal);
-        opposite && self.may_be_as_old_as(other)
+        opposite && self.after < other.at && other.after < self.at + PATIENCE_MAX
     }
 
     fn may_be_as_old_as(&self, other: &Self) -> bool {
@@ -370,10 +372,19 @@ mod tests {
             assert!(notes.got(sent(stop, 2, 3)));
             assert_eq!(notes.known(ms(100), IDLE), [both(sent(cont, 0, 1))]);
         }
+        // The other looked in between, when it had not come there yet.
         let mut notes = Notes::default();
         assert!(!notes.got(sent(cont, 0, 1)));
-        assert_eq!(notes.other_got(sent(stop, 2, 4)), None, "read before");
-        assert_eq!(notes.known(ms(100), IDLE), [alone(sent(cont, 0, 1))]);
+        assert_eq!(notes.other_got(sent(stop, 2, 4)), None);
+        assert_eq!(notes.known(ms(100), IDLE), [both(sent(cont, 0, 1))]);
+        let mut notes = Notes::default();
+        assert!(!notes.got(sent(cont, 0, 1)));
+        assert_eq!(notes.other_got(sent(stop, 251, 252)), None, "far too late");
+        assert_eq!(notes.known(ms(300), IDLE), [alone(sent(cont, 0, 1))]);
+        let mut notes = Notes::default();
+        assert_eq!(notes.other_got(sent(stop, 0, 1)), None);
+        assert!(!notes.got(sent(cont, 1, 2)), "sent after that was read");
+        assert_eq!(notes.known(ms(100), IDLE), [alone(sent(cont, 1, 2))]);
     }
 
     #[test]

@@ -2,10 +2,12 @@
 
 use nix::sys::signal::Signal;
 
+use crate::harness::eventually::{SOON, eventually};
 use crate::harness::leasehold::Run;
 use crate::harness::processes::{of_the_command, with_environment};
 use crate::harness::pty::Terminal;
 use crate::harness::service::{Service, in_a_folder_too};
+use crate::harness::shell::in_foreground;
 
 #[test]
 fn a_waiter_shows_a_line_that_goes_away() {
@@ -128,6 +130,10 @@ fn ctrl_z_and_fg_work_in_every_shell_and_the_lease_is_renewed_meanwhile() {
         );
         shell.press("fg\r");
         shell.expect("leasehold");
+        // ksh says so, drops what was typed (TCSAFLUSH), and gives its job the terminal then.
+        eventually("the job is in the foreground", SOON, || {
+            in_foreground(&etcd)
+        });
         shell.press("hello\r");
         shell.expect("got hello\r\n");
         shell.press("exit\r");
