@@ -82,6 +82,7 @@ samples! {
         Loss::LeaseGone => [Loss::LeaseGone],
         Loss::KeyDeleted => [Loss::KeyDeleted],
         Loss::KeyOverwritten => [Loss::KeyOverwritten],
+        Loss::StoreGone => [Loss::StoreGone],
         Loss::EndedTooLate => [Loss::EndedTooLate],
         Loss::ManagerDied => [Loss::ManagerDied],
         Loss::WitnessDied => [Loss::WitnessDied],

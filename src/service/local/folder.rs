@@ -98,6 +98,12 @@ impl Folder {
         self.leases().join(format!("{lease}.new"))
     }
 
+    /// Whether there is no store in it any more, or no such folder.
+    pub fn has_no_store(&self) -> bool {
+        let absent = [io::ErrorKind::NotFound, io::ErrorKind::NotADirectory];
+        fs::metadata(self.store()).is_err_and(|error| absent.contains(&error.kind()))
+    }
+
     fn refuse_networked(&self) -> Result<(), Trouble> {
         let found = statfs(&self.path);
         let found = found.map_err(|errno| self.trouble("cannot be looked at", &errno.into()))?;

@@ -9,6 +9,7 @@
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::thread;
 
 use tokio::sync::mpsc::UnboundedSender;
@@ -98,28 +99,50 @@ pub fn is_alive(folder: &Folder, lease: LeaseId) -> io::Result<bool> {
     }
 }
 
+/// What came of waiting for the end of a lease.
+#[derive(Clone, Copy, Debug)]
+pub struct End {
+    /// Whose.
+    pub lease: LeaseId,
+    /// Whether it has ended: otherwise its file could not be opened or locked, and nobody can say.
+    pub is_certain: bool,
+}
+
 /// Tells `ended` when the lease of a run has ended: the kernel wakes whoever waits for its lock. A thread of its own,
 /// which nobody can call back; it ends with the lease or with this process.
 pub fn wait_for_end(
     folder: &Folder,
     lease: LeaseId,
-    ended: UnboundedSender<LeaseId>,
+    ended: UnboundedSender<End>,
 ) -> io::Result<()> {
     let path = folder.lease(lease);
     let wait = move || {
-        if let Ok(file) = File::open(path) {
-            let is_interrupted = |error: io::Error| error.kind() == io::ErrorKind::Interrupted;
-            // It has ended; or nobody can say, and then it is looked at.
-            while file.lock_shared().is_err_and(is_interrupted) {}
-        }
         // Nobody listens any more when the run is over.
-        let _ = ended.send(lease);
+        let _ = ended.send(End {
+            lease,
+            is_certain: has_ended(&path).is_ok(),
+        });
     };
     thread::Builder::new()
         .name("wait-for-end".to_owned())
         .stack_size(STACK)
         .spawn(wait)?;
     Ok(())
+}
+
+/// Waits until it has.
+fn has_ended(life: &Path) -> io::Result<()> {
+    let file = match File::open(life) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    loop {
+        match file.lock_shared() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            locked => return locked,
+        }
+    }
 }
 
 /// Removes the files of runs that ended before they had a place, or in the moment of their birth.

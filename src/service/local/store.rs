@@ -321,6 +321,17 @@ impl Transaction<'_> {
         Ok(lease)
     }
 
+    /// That the life of this run is in the folder: not where somebody made another one in its place.
+    pub fn require_life(&self, lease: LeaseId) -> Result<()> {
+        match self.is_alive(lease.get()) {
+            true => Ok(()),
+            false => Err(self
+                .folder
+                .refused("was removed or replaced while this run was in it; start it again")
+                .into()),
+        }
+    }
+
     /// Says how long the owner of a run's lease may take to notice anything.
     pub fn set_ttl(&self, lease: LeaseId, ttl: Duration) -> Result<()> {
         let ttl_ms = i64::try_from(ttl.as_millis()).unwrap_or(i64::MAX);
@@ -381,11 +392,11 @@ impl Transaction<'_> {
     }
 
     /// From now on the owner of this lease is rung when one of these keys changes, and for no other.
-    pub fn ring_for<'keys>(
-        &mut self,
-        lease: LeaseId,
-        keys: impl Iterator<Item = &'keys str>,
-    ) -> Result<()> {
+    pub fn ring_for(&mut self, lease: LeaseId, keys: BTreeSet<String>) -> Result<()> {
+        // A look that finds nothing new writes nothing.
+        if self.bells_of(lease)? == keys {
+            return Ok(());
+        }
         self.ring_for_nothing(lease.get())?;
         let mut insert = self
             .db
@@ -394,6 +405,14 @@ impl Transaction<'_> {
             insert.execute(params![key, lease.get()])?;
         }
         Ok(())
+    }
+
+    fn bells_of(&self, lease: LeaseId) -> Result<BTreeSet<String>> {
+        let mut query = self
+            .db
+            .prepare_cached("SELECT key FROM bells WHERE lease = ?1")?;
+        let found = query.query_map([lease.get()], |row| row.get(0))?;
+        Ok(found.collect::<rusqlite::Result<_>>()?)
     }
 
     /// What changed after a revision between two keys, in its order.

@@ -3,6 +3,7 @@
 use std::os::fd::OwnedFd;
 
 use tempfile::TempDir;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use super::*;
 use crate::lock::entry::Entry;
@@ -10,7 +11,9 @@ use crate::lock::key::Prefix;
 use crate::lock::limit::Limit;
 use crate::lock::name::LockName;
 use crate::lock::token::Token;
+use crate::service::deadline::within;
 use crate::service::{Breaking, Broken, Done};
+use crate::supervisor;
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -253,10 +256,7 @@ async fn a_key_that_goes_is_noticed_by_the_bell_and_by_a_renewal() {
     let desk = Desk::open(&folder);
     let deleted = desk.ask(soon(), move |txn| txn.delete(&key)).await;
     deleted.expect("deleted");
-    assert_eq!(
-        first.next().await,
-        Event::Gone(crate::outcome::Loss::KeyDeleted)
-    );
+    assert_eq!(first.next().await, Event::Gone(Loss::KeyDeleted));
 }
 
 #[tokio::test]
@@ -335,4 +335,167 @@ async fn history_tells_who_released_and_who_vanished() {
             (two.get(), Some(Way::Vanished))
         ]
     );
+}
+
+/// Nobody can ring it any more: as if whoever changes something were killed before it does.
+fn take_down_the_bell(folder: &Folder, run: &Run) {
+    std::fs::remove_file(folder.bell(run.lease)).expect("a bell");
+}
+
+#[tokio::test]
+async fn a_waiter_who_is_not_rung_looks_all_the_same() {
+    let (_temporary, folder) = folder();
+    let (mut first, _) = Run::hold(&folder, wanted("job")).await;
+    let mut second = Run::begin(&folder, wanted("job"));
+    second.token().await;
+    second.waiting().await;
+    take_down_the_bell(&folder, &second);
+    first.release().await;
+    second.admitted().await;
+}
+
+#[tokio::test]
+async fn a_holder_who_is_not_rung_looks_all_the_same() {
+    let (_temporary, folder) = folder();
+    let (mut first, token) = Run::hold(&folder, wanted("job")).await;
+    take_down_the_bell(&folder, &first);
+    let request = Prefix::default().break_request(&name("job"), token.get());
+    let key = Prefix::default().entry(&name("job"), first.lease);
+    let desk = Desk::open(&folder);
+    let asked = desk.ask(soon(), move |txn| txn.put(&request, b"{}", None));
+    asked.await.expect("asked");
+    assert!(matches!(first.next().await, Event::BreakAsked(_)));
+    let deleted = desk.ask(soon(), move |txn| txn.delete(&key)).await;
+    deleted.expect("deleted");
+    assert_eq!(first.next().await, Event::Gone(Loss::KeyDeleted));
+}
+
+#[tokio::test]
+async fn a_holder_notices_at_once_that_its_folder_is_taken_away() {
+    type TakeAway = fn(&Folder);
+    let ways: [(&str, TakeAway); 4] = [
+        ("removed", |folder| {
+            std::fs::remove_dir_all(&folder.path).expect("removed");
+        }),
+        ("renamed", |folder| {
+            std::fs::rename(&folder.path, folder.path.with_extension("old")).expect("renamed");
+        }),
+        ("without its store", |folder| {
+            std::fs::remove_file(folder.store()).expect("removed");
+        }),
+        ("replaced", |folder| {
+            std::fs::rename(&folder.path, folder.path.with_extension("old")).expect("renamed");
+            Life::begin(folder).expect("another folder");
+        }),
+    ];
+    for (way, take_away) in ways {
+        let (_temporary, folder) = folder();
+        let (mut first, _) = Run::hold(&folder, wanted("job")).await;
+        let removal = removal::Removal::of(&folder);
+        take_away(&folder);
+        let noticed = within(soon(), removal.noticed()).await;
+        assert_eq!(noticed, Some(()), "{way}");
+        assert_eq!(first.next().await, Event::Gone(Loss::StoreGone), "{way}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_above_the_folder_is_looked_at_too() {
+    let (temporary, _) = folder();
+    let path = temporary.path().join("above/locks");
+    let folder = Folder { path };
+    let (mut first, _) = Run::hold(&folder, wanted("job")).await;
+    // Its first look is over: whatever is asked for later is read later.
+    first.service.renew(soon());
+    assert!(matches!(first.next().await, Event::Renewed { .. }));
+    let above = temporary.path().join("above");
+    std::fs::rename(&above, temporary.path().join("elsewhere")).expect("renamed");
+    assert_eq!(first.next().await, Event::Gone(Loss::StoreGone));
+}
+
+#[tokio::test]
+async fn a_renewal_finds_that_the_folder_is_gone() {
+    let (_temporary, folder) = folder();
+    let mut first = Run::begin(&folder, wanted("job"));
+    first.token().await;
+    first.admitted().await;
+    first.service.stop_tasks();
+    std::fs::remove_dir_all(&folder.path).expect("removed");
+    first.service.renew(soon());
+    assert_eq!(first.next().await, Event::Gone(Loss::StoreGone));
+}
+
+#[tokio::test]
+async fn a_waiter_whose_folder_is_replaced_is_told_to_start_again() {
+    let (_temporary, folder) = folder();
+    let (_first, _) = Run::hold(&folder, wanted("job")).await;
+    let mut second = Run::begin(&folder, wanted("job"));
+    second.token().await;
+    second.waiting().await;
+    std::fs::rename(&folder.path, folder.path.with_extension("old")).expect("renamed");
+    Life::begin(&folder).expect("another folder");
+    assert_eq!(second.next().await, Event::Gone(Loss::StoreGone));
+    second.service.enqueue(soon());
+    match second.next().await {
+        Event::NotEnqueued(trouble) => {
+            assert!(trouble.detail.contains("start it again"), "{trouble:?}");
+        }
+        other => panic!("{other:?} in place of NotEnqueued"),
+    }
+}
+
+#[tokio::test]
+async fn of_those_who_wait_for_a_slot_only_the_first_waits_for_every_end() {
+    let (_temporary, folder) = folder();
+    let pool = || {
+        let mut wanted = wanted("pool");
+        wanted.entry.limit = Limit::Holders(3.try_into().expect("above zero"));
+        wanted
+    };
+    let (one, _) = Run::hold(&folder, pool()).await;
+    let (two, _) = Run::hold(&folder, pool()).await;
+    let (_three, _) = Run::hold(&folder, pool()).await;
+    let mut fourth = Run::begin(&folder, pool());
+    fourth.token().await;
+    fourth.waiting().await;
+    let mut fifth = Run::begin(&folder, pool());
+    fifth.token().await;
+    fifth.waiting().await;
+    for (waiter, waits_for) in [(&fourth, 3), (&fifth, 1)] {
+        let mut place = unpoisoned(&waiter.service.place).clone();
+        let looked = Desk::open(&folder)
+            .ask(soon(), move |txn| place.look(txn))
+            .await;
+        match looked.expect("a look").state {
+            place::State::Waiting(_, waits) => assert_eq!(waits.leases.len(), waits_for),
+            other => panic!("{other:?} in place of Waiting"),
+        }
+    }
+    // Well before anybody looks without being woken.
+    let by = clock::now() + Duration::from_secs(4);
+    one.die();
+    fourth.admitted().await;
+    two.die();
+    fourth.service.announce();
+    within(by, fifth.admitted()).await.expect("at once");
+}
+
+#[tokio::test]
+async fn an_end_that_nobody_can_tell_is_no_end() {
+    let (_temporary, folder) = folder();
+    folder.enter().expect("a folder");
+    let lease = life::new_lease().expect("a number");
+    let (ended, mut ends) = unbounded_channel();
+    for (is_certain, make) in [(true, false), (false, true)] {
+        if make {
+            // Opening it goes round in circles.
+            std::os::unix::fs::symlink(folder.lease(lease), folder.lease(lease)).expect("made");
+        }
+        life::wait_for_end(&folder, lease, ended.clone()).expect("a thread");
+        let end = within(soon(), ends.recv())
+            .await
+            .flatten()
+            .expect("in time");
+        assert_eq!((end.lease, end.is_certain), (lease, is_certain));
+    }
 }
