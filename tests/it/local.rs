@@ -153,22 +153,30 @@ fn without_space_a_run_is_refused_and_one_that_holds_the_lock_ends_as_it_does() 
 }
 
 #[test]
-fn a_folder_that_is_removed_takes_the_lock_from_its_holder() {
+fn a_folder_that_is_removed_takes_the_lock_from_its_holder_at_once() {
     let folder = folder();
     let locks = folder.path().join("locks");
+    // Long before its lease would be over.
     let holder = run(&locks, "job")
-        .ttl(3)
         .shell("echo ready; exec sleep 1000")
         .spawn();
     holder.expect_stdout("ready");
+    let waiter = run(&locks, "job").shell("echo ran").spawn();
+    waiter.expect_stderr("waiting for job");
     fs::remove_dir_all(&locks).expect("removed");
-    // Somebody makes another one in its place.
-    let other = hold(&locks, "job");
+    let why = "the folder that it was in was removed or replaced";
     holder
         .wait_within(SOON)
         .assert_status(79)
+        .assert_stderr_has([why])
         .assert_nobody_left();
-    other.wait().assert_status(0);
+    // Its life was in that folder too.
+    waiter
+        .wait_within(SOON)
+        .assert_status(69)
+        .assert_stdout("")
+        .assert_stderr_has([why]);
+    assert_eq!(token(&locks, "job"), 2);
 }
 
 /// Somebody was stopped in the middle of a change.

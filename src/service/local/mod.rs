@@ -199,6 +199,8 @@ impl Local {
                 }
             },
             Event::NotReleased,
+            // And so is everything of ours.
+            Event::Released,
         );
     }
 
@@ -207,7 +209,11 @@ impl Local {
         self.stop_tasks();
         // At once: whatever cuts it short must not give back what may have been handed over.
         self.kept.store(true, Ordering::Relaxed);
-        let (kept, folder) = (Arc::clone(&self.kept), self.folder.clone());
+        let (kept, lost) = (
+            Arc::clone(&self.kept),
+            Event::NotReleased(lost_before(&self.folder)),
+        );
+        let gone = lost.clone();
         self.work(
             give_up_at,
             move |place, txn| {
@@ -215,25 +221,28 @@ impl Local {
                     return Ok(Event::Released);
                 }
                 kept.store(false, Ordering::Relaxed);
-                Ok(Event::NotReleased(lost_before(&folder)))
+                Ok(lost)
             },
             Event::NotReleased,
+            gone,
         );
     }
 
     /// Writes down what is to be remembered of the run. Answered by `Recorded` or `NotRecorded`.
     pub fn record(&mut self, memory: Memory, give_up_at: Instant) {
         self.stop_tasks();
-        let folder = self.folder.clone();
+        let lost = Event::NotRecorded(lost_before(&self.folder));
+        let gone = lost.clone();
         self.work(
             give_up_at,
             move |place, txn| {
                 Ok(match place.remember(txn, &memory)? {
                     true => Event::Recorded,
-                    false => Event::NotRecorded(lost_before(&folder)),
+                    false => lost,
                 })
             },
             Event::NotRecorded,
+            gone,
         );
     }
 
@@ -268,7 +277,7 @@ impl Local {
         }
     }
 
-    /// Does something with the place, and reports what came of it.
+    /// Does something with the place, and reports what came of it; `gone` where there is no store any more.
     fn work(
         &mut self,
         give_up_at: Instant,
@@ -276,12 +285,14 @@ impl Local {
         + Send
         + 'static,
         not: impl FnOnce(Trouble) -> Event + Send + 'static,
+        gone: Event,
     ) {
         let (desk, mut place) = (self.desk.clone(), unpoisoned(&self.place).clone());
         let events = self.events.clone();
         self.working = Some(Task::spawn(async move {
             let done = desk.ask(give_up_at, move |txn| work(&mut place, txn));
-            let _ = events.send(done.await.unwrap_or_else(not));
+            let done = or_gone(&desk, done.await, |_| gone).await;
+            let _ = events.send(done.unwrap_or_else(not));
         }));
     }
 

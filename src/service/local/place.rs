@@ -526,7 +526,12 @@ impl Place {
 
     /// Writes down what is to be remembered of the run; whether it may.
     pub fn remember(&self, txn: &mut Transaction<'_>, memory: &Memory) -> Result<bool> {
-        let is_ours = self.loss(txn)?.is_none();
+        let loss = self.loss(txn)?;
+        let is_ours = loss.is_none();
+        if loss == Some(Loss::StoreGone) {
+            // Another store's tokens are not ours.
+            return Ok(false);
+        }
         if let Some(done) = &memory.done {
             if !is_ours {
                 return Ok(false);
