@@ -57,8 +57,7 @@ fn queue(holder: Holder) -> Queue {
         place: 2,
         waiting: 5,
         holder,
-        others: 0,
-        lock: None,
+        ..Queue::default()
     }
 }
 

@@ -282,10 +282,31 @@ pub struct InspectedEntry {
     pub state: PlaceState,
     /// The lease it hangs on, if any.
     pub lease: Option<i64>,
-    /// How long that lease still lives, as the server says; for display only.
-    pub remaining: Option<Duration>,
+    /// How long that lease still lives, as the service says; for display only.
+    pub remaining: Remaining,
     /// What it says about itself, where it is ours.
     pub entry: Option<Entry>,
+}
+
+/// How long a lease still lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Remaining {
+    /// So long, if nobody renews it.
+    Time(Duration),
+    /// As long as the processes of its run: in a folder.
+    AsItsRun,
+    /// Nobody has said.
+    Unknown,
+}
+
+impl Remaining {
+    /// The time, where there is one.
+    pub const fn time(self) -> Option<Duration> {
+        match self {
+            Self::Time(time) => Some(time),
+            Self::AsItsRun | Self::Unknown => None,
+        }
+    }
 }
 
 /// What a place in a queue means.

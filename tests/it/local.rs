@@ -120,7 +120,7 @@ fn a_user_who_may_not_enter_is_refused_with_77() {
     let folder = folder();
     let locks = folder.path().join("locks");
     let _holder = hold(&locks, "job");
-    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("ours");
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o700)).expect("ours");
     run(&locks, "job")
         .arguments(["-n"])
         .shell("echo ran")
@@ -129,6 +129,65 @@ fn a_user_who_may_not_enter_is_refused_with_77() {
         .assert_status(77)
         .assert_stdout("")
         .assert_stderr_has(["Permission denied"]);
+}
+
+#[test]
+fn a_folder_of_somebody_else_is_refused_and_says_whose_it_is() {
+    if !is_root() {
+        return untested::not_allowed("only root can be another user");
+    }
+    let folder = folder();
+    let locks = folder.path().join("locks");
+    let other = nobodys_uid();
+    fs::create_dir(&locks).expect("made");
+    nix::unistd::chown(&locks, Some(other.into()), None).expect("root may");
+    let why = format!("belongs to the user with the id {other}, and this is 0");
+    let refused = run(&locks, "job").shell("echo ran").output();
+    refused
+        .assert_status(77)
+        .assert_stdout("")
+        .assert_stderr_has([&why, "--local=DIR", locks.to_str().expect("readable")]);
+    let path = locks.to_str().expect("readable");
+    let status = Run::program(binary()).arguments(["status", "job", &format!("--local={path}")]);
+    status.output().assert_status(77).assert_stdout("");
+    assert_eq!(fs::read_dir(&locks).expect("a folder").count(), 0);
+    // Its owner may, and so may whoever is given the right to write into it: not.
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("ours");
+    fs::set_permissions(&locks, fs::Permissions::from_mode(0o777)).expect("root may");
+    let by_owner = run(&locks, "job").shell("echo ran").by_user(other);
+    by_owner.output().assert_status(0).assert_stdout("ran\n");
+    let stranger = run(&locks, "job").shell("echo ran").by_user(other + 1);
+    stranger.output().assert_status(77).assert_stdout("");
+}
+
+#[test]
+fn who_waits_or_must_not_is_told_in_which_folder_and_status_that_no_time_is_left_to_run_out() {
+    let folder = folder();
+    let holder = hold(folder.path(), "job");
+    let path = folder.path().to_str().expect("readable");
+    let named = format!("(lock folder {path})");
+    let busy = run(folder.path(), "job")
+        .arguments(["-n"])
+        .shell("echo ran");
+    busy.output()
+        .assert_status(75)
+        .assert_stderr_has(["the lock is busy", &named]);
+    let waiter = run(folder.path(), "job").shell("echo ran").spawn();
+    let said = waiter.expect_stderr("waiting for job");
+    assert!(said.contains(&named), "{said}");
+    let local = format!("--local={path}");
+    let status = |also| {
+        let run = Run::program(binary()).arguments(["status", "job", &local]);
+        run.all_arguments(also).output()
+    };
+    let people = status(&[]);
+    people.assert_status(0);
+    assert!(people.stdout.contains("ends with its run"), "{people:?}");
+    let json = status(&["--json"]);
+    json.assert_status(0);
+    assert!(json.stdout.contains("\"remaining_s\":null"), "{json:?}");
+    holder.wait().assert_status(0);
+    waiter.wait().assert_status(0).assert_stdout("ran\n");
 }
 
 #[test]

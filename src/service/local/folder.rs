@@ -11,11 +11,12 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt as _, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::sys::statfs::{FsType, statfs};
+use nix::unistd::geteuid;
 
 use crate::lock::token::LeaseId;
 use crate::supervisor::{Trouble, TroubleKind};
@@ -55,12 +56,38 @@ impl Folder {
     /// # Errors
     /// What is in the way, with the sentence for the user.
     pub fn enter(&self) -> Result<(), Trouble> {
-        for path in [&self.path, &self.leases(), &self.bells()] {
-            let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
-            made.map_err(|error| self.trouble("cannot be made", &error))?;
-        }
+        self.make(&self.path)?;
+        self.refuse_foreign()?;
         self.refuse_networked()?;
+        for path in [&self.leases(), &self.bells()] {
+            self.make(path)?;
+        }
         self.try_a_lock()
+    }
+
+    fn make(&self, path: &Path) -> Result<(), Trouble> {
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
+        made.map_err(|error| self.trouble("cannot be made", &error))
+    }
+
+    /// What is made in it belongs to whoever makes it and is for nobody else: root's files would be in the way of its owner.
+    fn refuse_foreign(&self) -> Result<(), Trouble> {
+        let found = fs::metadata(&self.path);
+        let owner = found
+            .map_err(|error| self.trouble("cannot be looked at", &error))?
+            .uid();
+        let user = geteuid().as_raw();
+        if owner == user {
+            return Ok(());
+        }
+        Err(Trouble {
+            // Somebody else has to run it, as where the kernel does not let us in.
+            kind: TroubleKind::Denied,
+            detail: format!(
+                "the lock folder {} belongs to the user with the id {owner}, and this is {user}; give a folder of this user's with --local=DIR, or run as its owner",
+                self.shown()
+            ),
+        })
     }
 
     /// The file whose lock is held for each reading and change of the store.

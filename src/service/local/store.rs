@@ -23,6 +23,7 @@ use super::folder::{Folder, open_private};
 use super::layout;
 use super::life;
 use crate::clock::{self, Instant};
+use crate::lock::entry::harmless;
 use crate::lock::token::{ClusterId, LeaseId};
 use crate::supervisor::{Trouble, TroubleKind};
 
@@ -233,6 +234,11 @@ impl Transaction<'_> {
     /// Whose tokens these are.
     pub const fn cluster(&self) -> ClusterId {
         self.cluster
+    }
+
+    /// Where the store is; harmless text.
+    pub fn folder(&self) -> String {
+        harmless(&self.folder.shown().to_string())
     }
 
     /// The revision that was made last: what is read here is of it.
