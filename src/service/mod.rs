@@ -4,6 +4,8 @@
 //! reports facts and never decides: every bound in time comes with the action, as an instant.
 //! A service is started inside the manager's tokio runtime and reports through one channel.
 
+// What happens, told from changes.
+mod accounts;
 // One function for each thing that is asked, of whichever service.
 mod ask;
 // What an examination of it finds.

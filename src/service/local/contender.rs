@@ -102,6 +102,8 @@ impl Contender {
         let asked_at = clock::now();
         let mut draft = self.draft();
         let enqueued = self.desk.ask(give_up_at, move |txn| {
+            txn.require_life(draft.lease)?;
+            txn.sign(draft.lease)?;
             let enqueued = draft.enqueue(txn)?;
             let look = match enqueued {
                 Enqueued::Placed(..) => Some(draft.look(txn)?),

@@ -4,6 +4,7 @@
 //! - The front makes it before it forks, so that all of them share it (flock(2): "a lock ... is associated with an open
 //!   file description").
 //! - It is locked before it has its name, so nobody ever sees a run that is about to live as one that is dead.
+//! - Its time is its owner's last sign of life. Only for one that waits does it matter: see store.rs.
 //! - Whoever waits for its end asks for a shared lock: several may wait, and none keeps the others waiting.
 
 use std::fs::{self, File, TryLockError};
@@ -11,10 +12,12 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::thread;
+use std::time::{Duration, UNIX_EPOCH};
 
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::folder::{Folder, open_private, remove};
+use crate::clock::{self, Instant};
 use crate::lock::token::LeaseId;
 use crate::supervisor::{Trouble, TroubleKind};
 
@@ -59,6 +62,7 @@ impl Life {
         let unborn = folder.unborn_lease(lease);
         let file = open_private(&unborn)?;
         file.try_lock()?;
+        set_sign(&file)?;
         let named = fs::hard_link(&unborn, folder.lease(lease));
         remove(&unborn);
         named?;
@@ -97,6 +101,26 @@ pub fn is_alive(folder: &Folder, lease: LeaseId) -> io::Result<bool> {
         Err(TryLockError::WouldBlock) => Ok(true),
         Err(TryLockError::Error(error)) => Err(error),
     }
+}
+
+/// Gives a sign of life: those who wait have to, now and then.
+pub fn sign(folder: &Folder, lease: LeaseId) -> io::Result<()> {
+    set_sign(&File::open(folder.lease(lease))?)
+}
+
+/// When the owner of a lease gave its last sign of life; nothing where nobody can say.
+pub fn last_sign(folder: &Folder, lease: LeaseId) -> Option<Instant> {
+    let found = fs::metadata(folder.lease(lease)).and_then(|found| found.modified());
+    let since_boot = found.ok()?.duration_since(UNIX_EPOCH).ok()?;
+    let nanos = u64::try_from(since_boot.as_nanos()).ok()?;
+    Some(Instant::from_nanos(nanos))
+}
+
+/// In the file's time stands the time since the boot, after which no lease lives on: nobody can set that clock. It costs
+/// no space on the disk, and nobody waits for it.
+fn set_sign(life: &File) -> io::Result<()> {
+    let now = Duration::from_nanos(clock::now().as_nanos());
+    life.set_modified(UNIX_EPOCH + now)
 }
 
 /// What came of waiting for the end of a lease.

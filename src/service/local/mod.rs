@@ -148,7 +148,14 @@ impl Local {
         let (desk, place) = (self.renewals.clone(), unpoisoned(&self.place).clone());
         let (events, lost, ttl) = (self.events.clone(), Arc::clone(&self.lost), self.ttl);
         self.working = Some(Task::spawn(async move {
-            let found = desk.read(give_up_at, move |txn| place.loss(txn)).await;
+            let found = desk.read(give_up_at, move |txn| {
+                let loss = place.loss(txn)?;
+                if loss.is_none() && txn.patience_with(place.lease.get())?.is_some() {
+                    txn.sign(place.lease)?;
+                }
+                Ok(loss)
+            });
+            let found = found.await;
             let event = match or_gone(&desk, found, Some).await {
                 Ok(None) => Event::Renewed {
                     sent_at: asked_at,

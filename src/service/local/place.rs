@@ -11,6 +11,7 @@ use crate::clock::{self, Instant};
 use crate::lock::admission::{Line, Marker, Obstacle, Standing, Vanished};
 use crate::lock::break_request::BreakRequest;
 use crate::lock::entry::Entry;
+use crate::lock::latest;
 use crate::lock::name::LockName;
 use crate::lock::once::OnceRecord;
 use crate::lock::token::{ClusterId, LeaseId, Token};
@@ -171,7 +172,6 @@ impl Place {
         if let Some(by) = self.superseded_by(txn)? {
             return Ok(Enqueued::Superseded(by));
         }
-        txn.require_life(self.lease)?;
         self.withdraw(txn)?;
         if self.wanted.nonblock {
             for name in self.wanted.clone().names() {
@@ -248,6 +248,7 @@ impl Place {
                 }
             }
         }
+        txn.set_admitted(self.lease)?;
         Ok(State::Admitted {
             read_revision: txn.revision(),
             done_by: self.done_by(txn)?,
@@ -384,37 +385,16 @@ impl Place {
         let mut notes = None;
         for name in wanted.names() {
             let reading = Reading::of(txn, &wanted.prefix, name)?;
-            let line = Line::of(&reading.snapshot);
-            for (entry, _) in line.waiting_ahead_of(own) {
-                let is_its = |marker: &&Marker| {
-                    marker.id == entry.id && marker.create_revision == entry.create_revision
-                };
-                let marker = reading.snapshot.markers.iter().find(is_its);
-                let Some(others) = marker.and_then(|marker| marker.replaceable.as_ref()) else {
-                    continue;
-                };
-                let locks = match &others[..] {
-                    [] => vec![name.clone()],
-                    several => several.to_vec(),
-                };
-                let (Some(lease), Some(token)) = (
-                    LeaseId::of_hex(&entry.id),
-                    Token::new(entry.create_revision),
-                ) else {
-                    continue;
-                };
-                if !locks.iter().all(|name| ours.contains(&name)) {
-                    continue;
-                }
-                for name in &locks {
-                    txn.delete(&wanted.prefix.entry(name, lease))?;
-                    txn.delete(&wanted.prefix.marker(name, lease))?;
+            for older in latest::replaced_by(own, &ours, name, &reading.snapshot) {
+                for name in &older.locks {
+                    txn.delete(&wanted.prefix.entry(name, older.lease))?;
+                    txn.delete(&wanted.prefix.marker(name, older.lease))?;
                 }
                 let on = match notes {
                     Some(lease) => lease,
                     None => *notes.insert(txn.lease_for(NOTE_TIME)?),
                 };
-                let note = wanted.prefix.superseded(&locks[0], token);
+                let note = wanted.prefix.superseded(&older.locks[0], older.token);
                 txn.put(&note, &wanted.entry.to_json(), Some(on))?;
             }
         }

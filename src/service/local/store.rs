@@ -338,12 +338,37 @@ impl Transaction<'_> {
         }
     }
 
-    /// Says how long the owner of a run's lease may take to notice anything.
+    /// Gives a sign of life of the owner of this lease.
+    pub fn sign(&self, lease: LeaseId) -> Result<()> {
+        let signed = life::sign(self.folder, lease);
+        Ok(signed.map_err(|error| self.folder.trouble("takes no sign of life", &error))?)
+    }
+
+    /// How long the owner of this lease may give no sign of life, where it waits.
+    pub fn patience_with(&self, lease: i64) -> Result<Option<Duration>> {
+        let mut query = self
+            .db
+            .prepare_cached("SELECT ttl_ms FROM ttls WHERE lease = ?1 AND waits")?;
+        let ttl_ms: Option<i64> = query.query_row([lease], |row| row.get(0)).optional()?;
+        Ok(ttl_ms.map(milliseconds))
+    }
+
+    /// Says how long the owner of a run's lease may take to notice anything. From now on it waits: where it gives no sign
+    /// of life for so long (life.rs) its place is taken away.
     pub fn set_ttl(&self, lease: LeaseId, ttl: Duration) -> Result<()> {
         let ttl_ms = i64::try_from(ttl.as_millis()).unwrap_or(i64::MAX);
         self.db
-            .prepare_cached("INSERT OR REPLACE INTO ttls VALUES (?1, ?2)")?
+            .prepare_cached("INSERT OR REPLACE INTO ttls VALUES (?1, ?2, 1)")?
             .execute([lease.get(), ttl_ms])?;
+        Ok(())
+    }
+
+    /// The owner of this lease waits no more: it is told so with this transaction. From now on it keeps its place as long
+    /// as anybody of its tree may live, for nobody can say what a tree does that does not run just now.
+    pub fn set_admitted(&self, lease: LeaseId) -> Result<()> {
+        self.db
+            .prepare_cached("UPDATE ttls SET waits = 0 WHERE lease = ?1")?
+            .execute([lease.get()])?;
         Ok(())
     }
 
@@ -353,7 +378,7 @@ impl Transaction<'_> {
             .db
             .prepare_cached("SELECT ttl_ms FROM ttls WHERE lease = ?1")?;
         let found: Option<i64> = query.query_row([lease], |row| row.get(0)).optional()?;
-        Ok(found.map(|ttl_ms| Duration::from_millis(u64::try_from(ttl_ms).unwrap_or(0))))
+        Ok(found.map(milliseconds))
     }
 
     /// When a lease with a time ends; nothing for one of a run.
@@ -488,6 +513,11 @@ impl Transaction<'_> {
         for lease in of_runs {
             if !self.is_alive(lease) {
                 ended.push(lease);
+            } else if self.is_stopped(lease)? {
+                // It lives, and may queue again.
+                self.changed = false;
+                self.end(lease)?;
+                self.ring_for_nothing(lease)?;
             }
         }
         for lease in ended {
@@ -514,6 +544,15 @@ impl Transaction<'_> {
         life::is_alive(self.folder, lease).unwrap_or(true)
     }
 
+    /// Whether somebody who waits has given no sign of life for its TTL.
+    fn is_stopped(&self, lease: i64) -> Result<bool> {
+        let Some(patience) = self.patience_with(lease)? else {
+            return Ok(false);
+        };
+        let sign = LeaseId::new(lease).and_then(|lease| life::last_sign(self.folder, lease));
+        Ok(sign.is_some_and(|sign| sign + patience <= clock::now()))
+    }
+
     fn compact(&self) -> Result<()> {
         let count: i64 = {
             let mut query = self
@@ -535,6 +574,10 @@ impl Transaction<'_> {
             .execute("UPDATE state SET compacted = ?1", [first])?;
         Ok(())
     }
+}
+
+fn milliseconds(number: i64) -> Duration {
+    Duration::from_millis(u64::try_from(number).unwrap_or(0))
 }
 
 fn key_value(row: &rusqlite::Row<'_>) -> rusqlite::Result<KeyValue> {

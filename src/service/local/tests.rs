@@ -11,7 +11,7 @@ use crate::lock::key::Prefix;
 use crate::lock::limit::Limit;
 use crate::lock::name::LockName;
 use crate::lock::token::Token;
-use crate::service::deadline::within;
+use crate::service::deadline::{reached, within};
 use crate::service::{Breaking, Broken, Done};
 use crate::supervisor;
 
@@ -498,4 +498,94 @@ async fn an_end_that_nobody_can_tell_is_no_end() {
             .expect("in time");
         assert_eq!((end.lease, end.is_certain), (lease, is_certain));
     }
+}
+
+#[tokio::test]
+async fn who_watches_a_folder_begins_anew_in_the_one_that_takes_its_place() {
+    let (_temporary, folder) = folder();
+    let (_first, _) = Run::hold(&folder, wanted("job")).await;
+    let mut clusters = Vec::new();
+    let tell = |witnessed: crate::service::Witnessed<'_>| {
+        if let crate::service::Witnessed::From(_, cluster) = witnessed {
+            clusters.push(cluster);
+            if clusters.len() == 1 {
+                let old = folder.path.with_extension("old");
+                std::fs::rename(&folder.path, old).expect("renamed");
+                Life::begin(&folder).expect("another folder");
+            }
+        }
+        clusters.len() < 2
+    };
+    let prefix = Prefix::default();
+    let watched = watch(&folder, &prefix, None, soon(), tell);
+    within(soon(), watched)
+        .await
+        .expect("in time")
+        .expect("a folder");
+    assert_ne!(clusters[0], clusters[1]);
+}
+
+#[tokio::test]
+async fn a_waiter_that_is_stopped_loses_its_place_after_its_ttl_and_a_holder_does_not() {
+    let (_temporary, folder) = folder();
+    let brief = || Wanted {
+        ttl: Duration::from_secs(1),
+        ..wanted("job")
+    };
+    let (mut first, _) = Run::hold(&folder, brief()).await;
+    let mut second = Run::begin(&folder, brief());
+    second.token().await;
+    second.waiting().await;
+    let mut third = Run::begin(&folder, wanted("job"));
+    third.token().await;
+    third.waiting().await;
+    // Nobody renews: the holder keeps its place, and the second one has lost it.
+    reached(clock::now() + Duration::from_millis(1100)).await;
+    assert_eq!(inspected(&folder, "job").await.held, 1);
+    assert_eq!(second.next().await, Event::Gone(Loss::LeaseGone));
+    assert_eq!(third.waiting().await.place, 1);
+    // It goes on, and queues behind.
+    second.service.enqueue(soon());
+    second.token().await;
+    assert_eq!(second.waiting().await.place, 2);
+    first.release().await;
+    third.admitted().await;
+    third.release().await;
+    second.admitted().await;
+}
+
+#[tokio::test]
+async fn a_waiter_that_renews_keeps_its_place() {
+    let (_temporary, folder) = folder();
+    let (_first, _) = Run::hold(&folder, wanted("job")).await;
+    let mut second = Run::begin(
+        &folder,
+        Wanted {
+            ttl: Duration::from_secs(1),
+            ..wanted("job")
+        },
+    );
+    second.token().await;
+    second.waiting().await;
+    for _ in 0..3 {
+        reached(clock::now() + Duration::from_millis(500)).await;
+        second.service.renew(soon());
+        assert!(matches!(second.next().await, Event::Renewed { .. }));
+    }
+    assert_eq!(inspected(&folder, "job").await.entries.len(), 2);
+}
+
+#[tokio::test]
+async fn a_store_of_the_first_layout_is_brought_up_to_this_one() {
+    let (_temporary, folder) = folder();
+    folder.enter().expect("a folder");
+    let desk = Desk::open(&folder);
+    let made = desk.ask(soon(), |txn| txn.put("/leasehold/~last/x", b"{}", None));
+    made.await.expect("made");
+    let db = rusqlite::Connection::open(folder.store()).expect("a store");
+    db.execute_batch("ALTER TABLE ttls DROP COLUMN waits; PRAGMA user_version = 1")
+        .expect("as it was");
+    drop((db, desk));
+    let (_first, token) = Run::hold(&folder, wanted("job")).await;
+    assert_eq!(token.get(), 3);
 }
