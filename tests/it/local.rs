@@ -6,9 +6,10 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use nix::sys::signal::Signal;
 use tempfile::{TempDir, tempdir};
 
-use crate::harness::anatomy::{is_root, nobodys_uid};
+use crate::harness::anatomy::{freeze, is_root, nobodys_uid};
 use crate::harness::eventually::{SOON, let_time_pass_until};
 use crate::harness::leasehold::{Run, Running, binary, probe};
 use crate::harness::processes::Moment;
@@ -260,6 +261,33 @@ fn a_holder_renews_whoever_has_the_gate() {
     let_time_pass_until(began + Duration::from_secs(6));
     drop(gate);
     holder.wait().assert_status(0).assert_silent();
+}
+
+#[test]
+fn a_waiter_that_is_stopped_does_not_hold_up_those_behind_it_for_longer_than_its_ttl() {
+    let folder = folder();
+    let holder = hold(folder.path(), "job");
+    let second = run(folder.path(), "job")
+        .ttl(3)
+        .shell("echo ran second")
+        .spawn();
+    second.expect_stderr("waiting for job");
+    let third = run(folder.path(), "job").shell("echo ran third").spawn();
+    third.expect_stderr("waiting for job");
+    for process in second.processes() {
+        freeze(&process);
+    }
+    let stopped = second.processes();
+    holder.wait().assert_status(0);
+    third.wait().assert_status(0).assert_stdout("ran third\n");
+    for process in stopped {
+        process.signal(Signal::SIGCONT);
+    }
+    second
+        .wait()
+        .assert_status(0)
+        .assert_stdout("ran second\n")
+        .assert_stderr_has(["queueing again"]);
 }
 
 #[test]
