@@ -589,3 +589,45 @@ async fn a_store_of_the_first_layout_is_brought_up_to_this_one() {
     let (_first, token) = Run::hold(&folder, wanted("job")).await;
     assert_eq!(token.get(), 3);
 }
+
+#[tokio::test]
+async fn what_dead_runs_left_is_swept_away_and_what_living_ones_have_stays() {
+    let (_temporary, folder) = folder();
+    let living = Life::begin(&folder).expect("a life");
+    for _ in 0..3 {
+        let dead = Life::begin(&folder).expect("a life");
+        std::fs::write(folder.bell(dead.lease()), "").expect("a bell");
+    }
+    let left = |folder| std::fs::read_dir(folder).expect("a folder").count();
+    let last = Life::begin(&folder).expect("a life");
+    assert_eq!((left(folder.leases()), left(folder.bells())), (2, 0));
+    drop((living, last));
+}
+
+#[tokio::test]
+async fn after_a_reboot_the_wall_clock_decides_how_long_something_is_kept() {
+    let (_temporary, folder) = folder();
+    folder.enter().expect("a folder");
+    let desk = Desk::open(&folder);
+    for (key, seconds) in [("/leasehold/a", 0), ("/leasehold/b", 3600)] {
+        let put = desk.ask(soon(), move |txn| {
+            let lease = txn.lease_for(Duration::from_secs(seconds))?;
+            txn.put(key, b"{}", Some(lease))
+        });
+        put.await.expect("put");
+    }
+    // Of another boot, whose clock says nothing here: nothing would be over, or all.
+    let db = rusqlite::Connection::open(folder.store()).expect("a store");
+    let changed = "UPDATE times SET boot = 'another', ends_at = CASE ends_at_wall > ?1 WHEN 1 THEN 0 ELSE 9e18 END";
+    let soon_at = clock::wall().as_second() + 60;
+    db.execute(changed, [soon_at]).expect("the layout");
+    // One whole second was added to be on the safe side.
+    reached(clock::now() + Duration::from_millis(2100)).await;
+    let there = desk.ask(soon(), |txn| {
+        Ok((
+            txn.get("/leasehold/a")?.is_some(),
+            txn.get("/leasehold/b")?.is_some(),
+        ))
+    });
+    assert_eq!(there.await, Ok((false, true)));
+}
