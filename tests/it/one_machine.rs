@@ -264,3 +264,23 @@ fn of_a_folder_and_a_cluster_the_one_that_is_believed_more_counts_and_false_mean
         in_folder
     );
 }
+
+/// The cluster is another one: so it is from a folder to etcd, and so it is here.
+#[test]
+fn a_fenced_resource_takes_the_tokens_of_one_folder_and_says_how_it_comes_to_take_anothers() {
+    let folder = tempdir().expect("a folder");
+    let state = folder.path().join("state");
+    let state = state.to_str().expect("readable");
+    let fenced = format!("{} fence run --state {state} -- echo fenced", binary());
+    let in_folder = |name: &str| {
+        let run = run(&folder.path().join(name), "job").arguments(["-q"]);
+        run.shell(&fenced).output()
+    };
+    for _ in 0..2 {
+        in_folder("one").assert_status(0).assert_stdout("fenced\n");
+    }
+    in_folder("another")
+        .assert_status(64)
+        .assert_stdout("")
+        .assert_stderr_has(["cannot be compared", &format!("rm {state}")]);
+}
