@@ -2,6 +2,7 @@
 
 use std::os::fd::OwnedFd;
 
+use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use tempfile::TempDir;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
@@ -384,8 +385,13 @@ async fn a_holder_notices_at_once_that_its_folder_is_taken_away() {
             std::fs::remove_file(folder.store()).expect("removed");
         }),
         ("replaced", |folder| {
-            std::fs::rename(&folder.path, folder.path.with_extension("old")).expect("renamed");
-            Life::begin(folder).expect("another folder");
+            let path = folder.path.with_extension("new");
+            let other = Folder { path };
+            other.enter().expect("another folder");
+            store::Store::open(&other).expect("another store");
+            // Both at once, so there is a store in it all the time.
+            let (from, to, swap) = (&other.path, &folder.path, RenameFlags::RENAME_EXCHANGE);
+            renameat2(AT_FDCWD, from, AT_FDCWD, to, swap).expect("renamed");
         }),
     ];
     for (way, take_away) in ways {
