@@ -29,6 +29,8 @@ pub enum Loss {
     KeyDeleted,
     /// Somebody overwrote our key, so that it no longer hangs on our lease.
     KeyOverwritten,
+    /// Somebody removed or replaced the folder that the lock was in (`--local`).
+    StoreGone,
     /// The command ended by itself, but only when the lock could no longer be proved ours.
     EndedTooLate,
     /// leasehold's own manager process was killed or crashed while the command ran.
@@ -50,6 +52,7 @@ impl fmt::Display for Loss {
             Self::LeaseGone => write!(f, "its lease is gone (revoked or expired)"),
             Self::KeyDeleted => write!(f, "its key was deleted"),
             Self::KeyOverwritten => write!(f, "its key was overwritten by somebody else"),
+            Self::StoreGone => write!(f, "the folder that it was in was removed or replaced"),
             Self::EndedTooLate => {
                 write!(
                     f,
@@ -79,6 +82,7 @@ impl Loss {
             Self::LeaseGone => "lease-gone",
             Self::KeyDeleted => "key-deleted",
             Self::KeyOverwritten => "key-overwritten",
+            Self::StoreGone => "store-gone",
             Self::EndedTooLate => "ended-too-late",
             Self::ManagerDied => "manager-died",
             Self::WitnessDied => "witness-died",

@@ -67,7 +67,11 @@ fn manager_died(config: &RunConfig, files: &Files, began: Began, death: &Manager
     if !death.survivors.is_empty() {
         let name = config.wanted.name.clone();
         let survivors = sentence::leftovers(&death.survivors);
-        Screen::new(name, config.talk).note(&Note::LostToSurvivors(survivors));
+        let note = match death.keeps_pledge {
+            true => Note::KeptForSurvivors(survivors),
+            false => Note::LostToSurvivors(survivors),
+        };
+        Screen::new(name, config.talk).note(&note);
     }
     let history = match death.started {
         true => remembered(config, death),

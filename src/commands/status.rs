@@ -16,8 +16,7 @@ use crate::lock::last_run::LastRun;
 use crate::lock::limit::Limit;
 use crate::lock::name::LockName;
 use crate::outcome::{BUSY_STATUS, Ending};
-use crate::service::{Connection, inspect};
-use crate::service::{InspectedEntry, Inspection, PlaceState};
+use crate::service::{Connection, InspectedEntry, Inspection, PlaceState, Remaining, inspect};
 use crate::ui::table::{Look, render};
 use crate::ui::{self, sentence};
 
@@ -177,8 +176,9 @@ pub fn since(entry: &InspectedEntry, wall: Timestamp) -> String {
 /// How long its lease lives.
 pub fn lease(entry: &InspectedEntry) -> String {
     match (entry.lease, entry.remaining) {
-        (Some(_), Some(remaining)) => format!("{}s left", remaining.as_secs()),
-        (Some(_), None) => "unknown".to_owned(),
+        (Some(_), Remaining::Time(time)) => format!("{}s left", time.as_secs()),
+        (Some(_), Remaining::AsItsRun) => "ends with its run".to_owned(),
+        (Some(_), Remaining::Unknown) => "unknown".to_owned(),
         (None, _) => "none: stays until its key is deleted".to_owned(),
     }
 }
@@ -272,7 +272,7 @@ fn entry_json(entry: &InspectedEntry) -> Value {
         "state": entry.state.name(),
         "token": entry.token,
         "lease": entry.lease.map(|lease| format!("{lease:x}")),
-        "remaining_s": entry.remaining.map(|remaining| remaining.as_secs()),
+        "remaining_s": entry.remaining.time().map(|time| time.as_secs()),
         "mode": known.map(|entry| entry.limit.mode().word()),
         "limit": known.map(|entry| entry.limit),
         "locks": known.map(|entry| &entry.locks),

@@ -23,6 +23,11 @@ const NOT_SAID: [&str; 10] = [
 /// What a text is for, where it is for developers: by what stands right before it.
 const FOR_DEVELOPERS: [&str; 4] = ["expect(", "reason = ", "unreachable!(", "panic!("];
 
+/// How a text begins that SQLite is told.
+const SQL: [&str; 7] = [
+    "CREATE ", "DELETE ", "EXCEPT ", "INSERT ", "PRAGMA ", "SELECT ", "UPDATE ",
+];
+
 /// The sentences of each source file, as they stand there; with the paths in order.
 pub(super) fn sentences() -> Vec<(String, Vec<String>)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -71,8 +76,10 @@ fn of_code(code: &str) -> Vec<String> {
             let is_for_users = !FOR_DEVELOPERS
                 .iter()
                 .any(|word| before.trim_end().ends_with(word.trim_end()));
-            if is_for_users && text.split_whitespace().count() >= WORDS_MIN && !text.contains('\n')
-            {
+            let is_sql = SQL.iter().any(|word| text.starts_with(word));
+            let is_sentence =
+                text.split_whitespace().count() >= WORDS_MIN && !text.contains('\n') && !is_sql;
+            if is_for_users && is_sentence {
                 sentences.push(text);
             }
             rest = &rest[length + 2..];
@@ -141,7 +148,7 @@ fn sentences_are_found_in_code_and_only_those_for_users() {
     let code = r#"
         // "not a word of this"
         say("one two three", 'a', '"', '\'', &'x str);
-        x.expect("it cannot be so"); y("two words"); z("a \"b\" {c:?} d");
+        x.expect("it cannot be so"); y("two words"); z("a \"b\" {c:?} d"); q("SELECT it FROM there");
     "#;
     assert_eq!(of_code(code), ["one two three", "a \"b\" {c:?} d"]);
     assert!(is_said_by("x: a \"b\" 42 d", "a \"b\" {c:?} d"));

@@ -57,8 +57,7 @@ fn queue(holder: Holder) -> Queue {
         place: 2,
         waiting: 5,
         holder,
-        others: 0,
-        lock: None,
+        ..Queue::default()
     }
 }
 
@@ -82,6 +81,7 @@ samples! {
         Loss::LeaseGone => [Loss::LeaseGone],
         Loss::KeyDeleted => [Loss::KeyDeleted],
         Loss::KeyOverwritten => [Loss::KeyOverwritten],
+        Loss::StoreGone => [Loss::StoreGone],
         Loss::EndedTooLate => [Loss::EndedTooLate],
         Loss::ManagerDied => [Loss::ManagerDied],
         Loss::WitnessDied => [Loss::WitnessDied],

@@ -19,6 +19,8 @@ pub mod retold;
 pub mod break_request;
 // Who may run.
 pub mod admission;
+// Whom a newer waiter replaces.
+pub mod latest;
 // How many may hold it together.
 pub mod limit;
 // How long the lock may be believed.

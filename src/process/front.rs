@@ -12,7 +12,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use crate::clock::{Alarm, Instant, now};
 use crate::outcome::Ending;
 use crate::process::backstop::Backstop;
-use crate::process::kill::{Change, Spared, children, is_child, kill_all, reap};
+use crate::process::kill::{Change, HELP_TIME, Spared, children, is_child, kill_all, reap};
 use crate::process::link::{Link, Message, Reach, Received};
 use crate::process::notes::{Note, Notes, Settled};
 use crate::process::page::Phase;
@@ -382,10 +382,9 @@ impl Front {
         if started && let Some(terminal) = &self.terminal {
             terminal.repair();
         }
-        let survivors = if gone {
-            Vec::new()
-        } else {
-            tree::leftovers(&self.spared.strangers)
+        let survivors = match gone {
+            true => Vec::new(),
+            false => self.left(),
         };
         Verdict::ManagerDied(ManagerDeath {
             started,
@@ -393,22 +392,50 @@ impl Front {
             ended,
             overdue,
             survivors,
+            keeps_pledge: !gone && self.common.pledge.is_some() && self.has_witness(),
         })
     }
 
     /// Kills everybody below us; whether nobody is left. If somebody is, there is a reason why they cannot be killed.
     fn kill_tree(&mut self) -> bool {
-        let leaf = self.common.leaf.as_ref();
-        let give_up_at = now() + GIVE_UP_AFTER;
+        let begun = now();
+        // With a pledge W is left to reap the tree, and to keep the pledge after us if that takes too long.
+        if self.common.pledge.is_some() {
+            self.spared.helper_stays = true;
+            self.continue_witness();
+        }
         loop {
-            if kill_all(leaf, &mut self.spared, &self.signals, LOOK_AFTER) {
+            let patience = match self.spared.helper_stays {
+                true => HELP_TIME,
+                false => LOOK_AFTER,
+            };
+            let leaf = self.common.leaf.as_ref();
+            if kill_all(leaf, &mut self.spared, &self.signals, patience) {
                 return true;
             }
-            let left = tree::leftovers(&self.spared.strangers);
-            if is_hopeless(&left) || now() >= give_up_at {
+            let left = self.left();
+            if left.is_empty() && self.spared.helper_stays {
+                // It does not reap: it is frozen.
+                self.spared.helper_stays = false;
+                continue;
+            }
+            let tried = now().since(begun);
+            if is_hopeless(&left) && tried >= LOOK_AFTER || tried >= GIVE_UP_AFTER {
                 return false;
             }
         }
+    }
+
+    /// Who of the tree is left.
+    fn left(&self) -> Vec<Leftover> {
+        let mut left = tree::leftovers(&self.spared.strangers);
+        left.retain(|process| Some(process.pid) != self.spared.helper);
+        left
+    }
+
+    fn has_witness(&self) -> bool {
+        let witness = self.spared.helper.and_then(Process::read);
+        witness.is_some_and(|witness| !witness.is_exiting())
     }
 
     /// In a container, reaps W and M, which are about to go. Whoever adopts them there may never reap: they would

@@ -32,7 +32,7 @@ const KILLING_SCANS: u32 = 3;
 const STOPPING_SCANS_MAX: u32 = 20;
 /// How long W is left to help F: it is out of the way of a tree that takes all the processor time (see
 /// witness.rs). Long enough for any tree, short enough for the margin of a lease if W is frozen.
-const HELP_TIME: Duration = Duration::from_millis(150);
+pub const HELP_TIME: Duration = Duration::from_millis(150);
 const PAUSE_MAX: Duration = Duration::from_millis(1);
 const PAUSE_STUCK: Duration = Duration::from_millis(50);
 /// After so long it is somebody who cannot be killed, perhaps for hours.
@@ -134,6 +134,8 @@ pub struct Spared {
     pub strangers: Vec<i32>,
     /// Kills the same tree; killed itself when it takes too long.
     pub helper: Option<i32>,
+    /// It is not, however long it takes.
+    pub helper_stays: bool,
     /// Guard the tree as well: only what descends from them is killed.
     pub guards: Vec<i32>,
 }
@@ -250,7 +252,8 @@ impl Killing {
     fn spares(&self, spared: &Spared, pid: i32) -> bool {
         spared.strangers.contains(&pid)
             || spared.guards.contains(&pid)
-            || spared.helper == Some(pid) && now().since(self.since) < HELP_TIME
+            || spared.helper == Some(pid)
+                && (spared.helper_stays || now().since(self.since) < HELP_TIME)
     }
 
     /// When the next round is due.
@@ -289,7 +292,7 @@ pub fn kill_all(
                 spared.forget(pid);
             }
         });
-        if left == Left::Nobody || are_only(&spared.strangers, &children()) {
+        if left == Left::Nobody || is_left_with(&spared.strangers) {
             return true;
         }
         if now() >= give_up_at {
@@ -298,6 +301,12 @@ pub fn kill_all(
         killing.round(leaf, spared);
         wait_for_child(signals, killing.pause());
     }
+}
+
+/// Whether only these children are left. The kernel has no word for that, and its list can leave somebody out while
+/// others die (proc_pid_task_tid_children(5)): a scan has to say the same.
+fn is_left_with(strangers: &[i32]) -> bool {
+    are_only(strangers, &children()) && are_only(strangers, &found_children())
 }
 
 /// Whether the children that are left were there before the tree. None in the list means that it could not be read.

@@ -24,7 +24,20 @@
 //! | F is frozen                   | nobody needs to          | M goes on; without F's word nothing starts  |
 //! | F and M are frozen or killed  | W: the deadline, SIGCHLD | W kills it                                  |
 //! | someone in it cannot be killed| M: its kill loop goes on | F and W leave M alone: it renews the lease  |
+//! | the same, and M is killed     | F, W: as above           | F names it and ends; W kills on, see below  |
 //! | the machine sleeps too long   | the timers of all three  | dead within milliseconds of waking          |
+//!
+//! A *pledge* is a locked file that F, W and M hold open through one description, so that its lock ends with the last of
+//! them (`--local` has one: it is the lease):
+//!
+//! | what happens                  | what becomes of the pledge                                             |
+//! |-------------------------------|------------------------------------------------------------------------|
+//! | one or two of F, W, M die     | the others have it                                                     |
+//! | the tree is dead, M is too    | whoever has the kernel's word for it lets it go, also for who is frozen |
+//! | someone in it cannot be       | M has it as long as it lives; then W, which goes on killing and reaping |
+//! | killed                        | without an end. F leaves W alone for that, and ends                    |
+//! | the same, M and W are killed  | it ends with F, when F has given up: who lives on is not covered       |
+//! | all three are killed          | it ends; what is left of the tree is not covered                       |
 //!
 //! What holds everywhere here:
 //! - Every fork happens before any thread exists, so ordinary code may run after it (fork(2)), and
@@ -84,7 +97,7 @@ pub struct Invocation {
     /// What [`Manager::stop`] sends: the number of `--kill-signal`.
     pub kill_signal: i32,
     /// A locked file (flock(2)) that all who watch the tree hold open: its lock ends with the last of them, or when
-    /// one of them knows that nobody of the tree is left.
+    /// one of them knows that nobody of the tree is left. See the page of this module.
     pub pledge: Option<OwnedFd>,
 }
 
@@ -103,6 +116,8 @@ pub struct ManagerDeath {
     pub overdue: bool,
     /// Processes of the tree that could not be killed.
     pub survivors: Vec<Leftover>,
+    /// The witness keeps the pledge as long as they live.
+    pub keeps_pledge: bool,
 }
 
 /// What the front has to know of a run to report it when the manager is dead. To this folder they are numbers.
@@ -190,7 +205,7 @@ fn split(
             let spared = Spared {
                 strangers,
                 helper: Some(witness),
-                guards: Vec::new(),
+                ..Spared::default()
             };
             drop((manager_to_front, witness_to_front));
             let front = Front::new(common, front_to_manager, front_to_witness, spared)?;

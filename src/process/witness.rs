@@ -200,7 +200,12 @@ impl Witness {
         // Unless what is left was let live outside the lock.
         let mut spared = Spared::default();
         let left_alone = self.common.page.phase() == Phase::Empty;
-        if left_alone || kill_all(leaf, &mut spared, &self.signals, GIVE_UP_AFTER) {
+        // Whoever has the pledge keeps it for whoever lives on.
+        let patience = match self.common.pledge {
+            Some(_) => Duration::MAX,
+            None => GIVE_UP_AFTER,
+        };
+        if left_alone || kill_all(leaf, &mut spared, &self.signals, patience) {
             self.common.redeem();
         }
         if let Some(leaf) = leaf {

@@ -4,6 +4,8 @@
 //! reports facts and never decides: every bound in time comes with the action, as an instant.
 //! A service is started inside the manager's tokio runtime and reports through one channel.
 
+// What happens, told from changes.
+mod accounts;
 // One function for each thing that is asked, of whichever service.
 mod ask;
 // What an examination of it finds.
@@ -282,10 +284,31 @@ pub struct InspectedEntry {
     pub state: PlaceState,
     /// The lease it hangs on, if any.
     pub lease: Option<i64>,
-    /// How long that lease still lives, as the server says; for display only.
-    pub remaining: Option<Duration>,
+    /// How long that lease still lives, as the service says; for display only.
+    pub remaining: Remaining,
     /// What it says about itself, where it is ours.
     pub entry: Option<Entry>,
+}
+
+/// How long a lease still lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Remaining {
+    /// So long, if nobody renews it.
+    Time(Duration),
+    /// As long as the processes of its run: in a folder.
+    AsItsRun,
+    /// Nobody has said.
+    Unknown,
+}
+
+impl Remaining {
+    /// The time, where there is one.
+    pub const fn time(self) -> Option<Duration> {
+        match self {
+            Self::Time(time) => Some(time),
+            Self::AsItsRun | Self::Unknown => None,
+        }
+    }
 }
 
 /// What a place in a queue means.

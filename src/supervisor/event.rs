@@ -129,6 +129,8 @@ pub struct Queue {
     pub others: usize,
     /// Which lock it is, where the run wants several.
     pub lock: Option<LockName>,
+    /// Where it is, where that is only seen from this machine: a folder; harmless text.
+    pub folder: Option<String>,
 }
 
 /// Who stands in the way.
@@ -157,7 +159,18 @@ impl Queue {
             Some(lock) => format!(" (lock {lock})"),
             None => String::new(),
         };
-        format!("{}{}{lock}", self.holder, self.and_others())
+        format!(
+            "{}{}{lock}{}",
+            self.holder,
+            self.and_others(),
+            self.in_folder()
+        )
+    }
+
+    /// Where it is, at the end of a sentence, where that is to be said.
+    pub fn in_folder(&self) -> String {
+        let said = |folder| format!(" (lock folder {folder})");
+        self.folder.as_ref().map(said).unwrap_or_default()
     }
 
     /// Those who hold it beside the one who came first.

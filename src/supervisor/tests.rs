@@ -65,9 +65,7 @@ fn queue(place: usize) -> Queue {
     Queue {
         place,
         waiting: place,
-        holder: Holder::Unknown,
-        others: 0,
-        lock: None,
+        ..Queue::default()
     }
 }
 

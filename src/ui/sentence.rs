@@ -193,7 +193,10 @@ pub(super) fn waiting(name: &LockName, queue: &Queue, wall: Timestamp) -> String
         other => other.to_string(),
     };
     let name = queue.lock.as_ref().unwrap_or(name);
-    format!("waiting for {name}: {place} of {waiting}, held by {holder}{others}")
+    format!(
+        "waiting for {name}: {place} of {waiting}, held by {holder}{others}{}",
+        queue.in_folder()
+    )
 }
 
 /// How many wait, at the end of a sentence.
@@ -287,14 +290,21 @@ mod tests {
             place: 2,
             waiting: 5,
             holder: Holder::Known(Box::new(Entry::sample())),
-            others: 0,
-            lock: None,
+            ..Queue::default()
         };
         let name: LockName = "deploy/prod".parse().expect("a name");
         let wall: Timestamp = "2026-11-22T03:03:12Z".parse().expect("a time");
         assert_eq!(
             waiting(&name, &queue, wall),
             "waiting for deploy/prod: 2nd of 5, held by deploy@build7 for 3m 12s (\"release 4.2\")"
+        );
+        let queue = Queue {
+            folder: Some("/var/lib/leasehold".to_owned()),
+            ..queue
+        };
+        assert_eq!(
+            waiting(&name, &queue, wall),
+            "waiting for deploy/prod: 2nd of 5, held by deploy@build7 for 3m 12s (\"release 4.2\") (lock folder /var/lib/leasehold)"
         );
     }
 

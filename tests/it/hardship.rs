@@ -11,7 +11,7 @@ use crate::harness::anatomy::{Own, assert_dead_within, is_root, name, set_uid_sh
 use crate::harness::eventually::{SOON, eventually, let_time_pass_until};
 use crate::harness::leasehold::{Run, Running, probe};
 use crate::harness::processes::{Moment, describe};
-use crate::harness::service::{Service, in_a_folder_too};
+use crate::harness::service::{Service, in_a_folder, in_a_folder_too};
 use crate::harness::shell::{installed, typed};
 use crate::harness::{untested, wall_clock};
 
@@ -359,6 +359,40 @@ fn a_front_that_is_left_with_somebody_whom_it_cannot_kill_says_so_and_ends() {
     running.wait().assert_status(79);
 }
 
+/// A lock in etcd would be free at the end of its lease: nobody is left to renew it.
+#[test]
+fn a_lock_in_a_folder_is_kept_as_long_as_somebody_lives_whom_nobody_can_kill() {
+    in_a_folder(|| {
+        let folder = Service::start();
+        let Some(running) = run_that_hangs_in_a_system_call(&folder) else {
+            return;
+        };
+        let Own {
+            front,
+            witness,
+            manager,
+        } = Own::of(&running);
+        manager.signal(Signal::SIGKILL);
+        let stderr = running.expect_stderr("cannot be killed, so the lock is kept");
+        assert!(stderr.contains("uninterruptible"), "{stderr}");
+        front.wait_dead(SOON);
+        assert!(!witness.is_dead(), "it keeps the lock");
+        let next = || {
+            folder
+                .run("job")
+                .arguments(["-n", "--lock-delay", "0"])
+                .shell("echo ran")
+                .output()
+        };
+        next().assert_status(75).assert_stdout("");
+        end_of_the_file_system(&running);
+        witness.wait_dead(SOON);
+        running.wait().assert_status(79).assert_nobody_left();
+        let waits = folder.run("job").arguments(["-w", "30"]).shell("echo ran");
+        waits.output().assert_status(0).assert_stdout("ran\n");
+    });
+}
+
 /// A run past its maximum runtime whose command waits for a file system that does not answer.
 fn run_that_hangs_in_a_system_call(etcd: &Service) -> Option<Running> {
     if !is_root() || !Path::new("/dev/fuse").exists() {
@@ -513,7 +547,6 @@ in_a_folder_too![
     a_command_that_the_kernel_ends_for_its_memory_is_dead_and_the_lock_free,
     a_process_of_another_user_is_named_and_the_lock_kept_until_it_is_gone,
     a_process_in_uninterruptible_sleep_is_named_and_the_lock_kept_until_it_is_gone,
-    a_front_that_is_left_with_somebody_whom_it_cannot_kill_says_so_and_ends,
     a_process_with_much_memory_dies_in_time,
     a_clock_that_is_set_a_day_forward_or_back_changes_nothing,
     an_init_that_does_not_reap_gets_no_zombies_of_ours,

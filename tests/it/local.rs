@@ -6,9 +6,10 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use nix::sys::signal::Signal;
 use tempfile::{TempDir, tempdir};
 
-use crate::harness::anatomy::{is_root, nobodys_uid};
+use crate::harness::anatomy::{freeze, is_root, nobodys_uid};
 use crate::harness::eventually::{SOON, let_time_pass_until};
 use crate::harness::leasehold::{Run, Running, binary, probe};
 use crate::harness::processes::Moment;
@@ -120,7 +121,7 @@ fn a_user_who_may_not_enter_is_refused_with_77() {
     let folder = folder();
     let locks = folder.path().join("locks");
     let _holder = hold(&locks, "job");
-    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("ours");
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o700)).expect("ours");
     run(&locks, "job")
         .arguments(["-n"])
         .shell("echo ran")
@@ -129,6 +130,65 @@ fn a_user_who_may_not_enter_is_refused_with_77() {
         .assert_status(77)
         .assert_stdout("")
         .assert_stderr_has(["Permission denied"]);
+}
+
+#[test]
+fn a_folder_of_somebody_else_is_refused_and_says_whose_it_is() {
+    if !is_root() {
+        return untested::not_allowed("only root can be another user");
+    }
+    let folder = folder();
+    let locks = folder.path().join("locks");
+    let other = nobodys_uid();
+    fs::create_dir(&locks).expect("made");
+    nix::unistd::chown(&locks, Some(other.into()), None).expect("root may");
+    let why = format!("belongs to the user with the id {other}, and this is 0");
+    let refused = run(&locks, "job").shell("echo ran").output();
+    refused
+        .assert_status(77)
+        .assert_stdout("")
+        .assert_stderr_has([&why, "--local=DIR", locks.to_str().expect("readable")]);
+    let path = locks.to_str().expect("readable");
+    let status = Run::program(binary()).arguments(["status", "job", &format!("--local={path}")]);
+    status.output().assert_status(77).assert_stdout("");
+    assert_eq!(fs::read_dir(&locks).expect("a folder").count(), 0);
+    // Its owner may, and so may whoever is given the right to write into it: not.
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("ours");
+    fs::set_permissions(&locks, fs::Permissions::from_mode(0o777)).expect("root may");
+    let by_owner = run(&locks, "job").shell("echo ran").by_user(other);
+    by_owner.output().assert_status(0).assert_stdout("ran\n");
+    let stranger = run(&locks, "job").shell("echo ran").by_user(other + 1);
+    stranger.output().assert_status(77).assert_stdout("");
+}
+
+#[test]
+fn who_waits_or_must_not_is_told_in_which_folder_and_status_that_no_time_is_left_to_run_out() {
+    let folder = folder();
+    let holder = hold(folder.path(), "job");
+    let path = folder.path().to_str().expect("readable");
+    let named = format!("(lock folder {path})");
+    let busy = run(folder.path(), "job")
+        .arguments(["-n"])
+        .shell("echo ran");
+    busy.output()
+        .assert_status(75)
+        .assert_stderr_has(["the lock is busy", &named]);
+    let waiter = run(folder.path(), "job").shell("echo ran").spawn();
+    let said = waiter.expect_stderr("waiting for job");
+    assert!(said.contains(&named), "{said}");
+    let local = format!("--local={path}");
+    let status = |also| {
+        let run = Run::program(binary()).arguments(["status", "job", &local]);
+        run.all_arguments(also).output()
+    };
+    let people = status(&[]);
+    people.assert_status(0);
+    assert!(people.stdout.contains("ends with its run"), "{people:?}");
+    let json = status(&["--json"]);
+    json.assert_status(0);
+    assert!(json.stdout.contains("\"remaining_s\":null"), "{json:?}");
+    holder.wait().assert_status(0);
+    waiter.wait().assert_status(0).assert_stdout("ran\n");
 }
 
 #[test]
@@ -153,22 +213,30 @@ fn without_space_a_run_is_refused_and_one_that_holds_the_lock_ends_as_it_does() 
 }
 
 #[test]
-fn a_folder_that_is_removed_takes_the_lock_from_its_holder() {
+fn a_folder_that_is_removed_takes_the_lock_from_its_holder_at_once() {
     let folder = folder();
     let locks = folder.path().join("locks");
+    // Long before its lease would be over.
     let holder = run(&locks, "job")
-        .ttl(3)
         .shell("echo ready; exec sleep 1000")
         .spawn();
     holder.expect_stdout("ready");
+    let waiter = run(&locks, "job").shell("echo ran").spawn();
+    waiter.expect_stderr("waiting for job");
     fs::remove_dir_all(&locks).expect("removed");
-    // Somebody makes another one in its place.
-    let other = hold(&locks, "job");
+    let why = "the folder that it was in was removed or replaced";
     holder
         .wait_within(SOON)
         .assert_status(79)
+        .assert_stderr_has([why])
         .assert_nobody_left();
-    other.wait().assert_status(0);
+    // Its life was in that folder too.
+    waiter
+        .wait_within(SOON)
+        .assert_status(69)
+        .assert_stdout("")
+        .assert_stderr_has([why]);
+    assert_eq!(token(&locks, "job"), 2);
 }
 
 /// Somebody was stopped in the middle of a change.
@@ -193,6 +261,33 @@ fn a_holder_renews_whoever_has_the_gate() {
     let_time_pass_until(began + Duration::from_secs(6));
     drop(gate);
     holder.wait().assert_status(0).assert_silent();
+}
+
+#[test]
+fn a_waiter_that_is_stopped_does_not_hold_up_those_behind_it_for_longer_than_its_ttl() {
+    let folder = folder();
+    let holder = hold(folder.path(), "job");
+    let second = run(folder.path(), "job")
+        .ttl(3)
+        .shell("echo ran second")
+        .spawn();
+    second.expect_stderr("waiting for job");
+    let third = run(folder.path(), "job").shell("echo ran third").spawn();
+    third.expect_stderr("waiting for job");
+    for process in second.processes() {
+        freeze(&process);
+    }
+    let stopped = second.processes();
+    holder.wait().assert_status(0);
+    third.wait().assert_status(0).assert_stdout("ran third\n");
+    for process in stopped {
+        process.signal(Signal::SIGCONT);
+    }
+    second
+        .wait()
+        .assert_status(0)
+        .assert_stdout("ran second\n")
+        .assert_stderr_has(["queueing again"]);
 }
 
 #[test]

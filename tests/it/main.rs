@@ -58,6 +58,7 @@ mod bad_input;
 // One member of three in trouble costs nothing.
 mod cluster;
 // Who may look, and break.
+mod one_machine;
 mod oversight;
 // Encrypted, and with certificates on both sides.
 mod tls;

@@ -21,6 +21,7 @@ use crate::lock::chronicle::{Change, Place, Put};
 use crate::lock::key::Prefix;
 use crate::lock::name::LockName;
 use crate::lock::token::ClusterId;
+use crate::service::accounts::Told;
 
 /// Longer than between two batches of changes from one store: what is of the same revision has come by then, over
 /// whichever watch.
@@ -56,9 +57,6 @@ pub struct There {
     /// Every key, as if it was put there then.
     pub puts: Vec<Told>,
 }
-
-/// One change, and of which lock.
-pub type Told = (LockName, Change);
 
 /// What a stream says.
 #[derive(Debug)]

@@ -54,6 +54,7 @@ impl QueueView {
             holder,
             others: holders.saturating_sub(1),
             lock: None,
+            folder: None,
         }
     }
 

@@ -16,7 +16,7 @@ use crate::lock::entry::Entry;
 use crate::lock::key::Prefix;
 use crate::lock::last_run::LastRun;
 use crate::lock::name::LockName;
-use crate::service::{InspectedEntry, Inspection, PlaceState};
+use crate::service::{InspectedEntry, Inspection, PlaceState, Remaining};
 
 /// How many values are read at once, where they are as small as ours.
 const BATCH: usize = 32;
@@ -186,7 +186,7 @@ fn inspected(kv: &KeyValue, holds: bool) -> InspectedEntry {
             false => PlaceState::Waiting,
         },
         lease: (kv.lease() != 0).then_some(kv.lease()),
-        remaining: None,
+        remaining: Remaining::Unknown,
         entry: Entry::parse(kv.value()),
     }
 }
@@ -211,7 +211,7 @@ async fn ask_remaining(cluster: &Arc<Cluster>, entries: &mut [InspectedEntry], p
                 && let Some(entry) = batch.get_mut(index)
             {
                 let seconds = u64::try_from(seconds).unwrap_or(0);
-                entry.remaining = Some(Duration::from_secs(seconds));
+                entry.remaining = Remaining::Time(Duration::from_secs(seconds));
             }
         }
     }

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use super::changes::{News, SILENCE, Source, Told};
+use super::changes::{News, SILENCE, Source};
 use super::trouble::Failure;
 use crate::clock::{self, Instant};
 use crate::lock::chronicle::{Change, Chronicle};
 use crate::service::Past;
+use crate::service::accounts::Told;
 use crate::supervisor::TroubleKind;
 
 /// How often it is asked how far the store has told.

@@ -1,16 +1,14 @@
 //! What happens under some locks while somebody watches, for `watch`. It goes on through outages and the loss of
 //! members: whatever the store still has is told afterwards.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::changes::{News, SILENCE, Source, Stream, Told};
+use super::changes::{News, SILENCE, Source, Stream};
 use super::deadline::{reached, within};
 use super::trouble::Failure;
 use crate::clock::{self, Instant};
-use crate::lock::chronicle::{Change, Chronicle};
-use crate::lock::name::LockName;
 use crate::service::Witnessed;
+use crate::service::accounts::{Accounts, Told};
 
 /// How often somebody may want to look again.
 const QUIET: Duration = Duration::from_millis(250);
@@ -21,74 +19,17 @@ const ASK_EVERY: Duration = Duration::from_secs(5);
 /// The pause before a store that does not answer is asked again.
 const TROUBLE_PAUSE: Duration = Duration::from_millis(500);
 
-/// The account of all of them.
-#[derive(Default)]
-struct Account {
-    chronicles: BTreeMap<LockName, Chronicle>,
-    /// How far it goes.
-    revision: i64,
-}
-
-impl Account {
-    /// Tells what these changes mean, in the order of their revisions; whether more is wanted.
-    fn take_in(
-        &mut self,
-        mut changes: Vec<Told>,
-        tell: &mut impl FnMut(Witnessed<'_>) -> bool,
-    ) -> bool {
-        changes.sort_by(|(one_name, one), (two_name, two)| {
-            (one.revision, one_name.as_str()).cmp(&(two.revision, two_name.as_str()))
-        });
-        let is_together =
-            |one: &Told, two: &Told| one.1.revision == two.1.revision && one.0 == two.0;
-        for together in changes.chunk_by(is_together) {
-            let (name, revision) = (&together[0].0, together[0].1.revision);
-            let changes: Vec<Change> = together.iter().map(|(_, it)| it.clone()).collect();
-            if !self.take_in_one(name, revision, &changes, tell) {
-                return false;
-            }
-        }
-        true
-    }
-
-    fn take_in_one(
-        &mut self,
-        name: &LockName,
-        revision: i64,
-        changes: &[Change],
-        tell: &mut impl FnMut(Witnessed<'_>) -> bool,
-    ) -> bool {
-        let chronicle = self.chronicles.entry(name.clone()).or_default();
-        self.revision = self.revision.max(revision);
-        let happened = chronicle.take_in(revision, changes);
-        let wanted = happened.iter().all(|happening| {
-            tell(Witnessed::Happened {
-                name,
-                revision,
-                run: &chronicle.runs()[happening.run],
-                what: &happening.what,
-            })
-        });
-        chronicle.forget_most();
-        if chronicle.is_over() {
-            // Nobody is in it, and what it told is told.
-            self.chronicles.remove(name);
-        }
-        wanted
-    }
-}
-
 /// Tells what happens until `tell` wants no more.
 pub async fn tell(
     source: &Source<'_>,
     mut tell: impl FnMut(Witnessed<'_>) -> bool,
 ) -> Result<(), Failure> {
-    let Some(mut account) = begin(source, &mut tell).await? else {
+    let Some(mut accounts) = begin(source, &mut tell).await? else {
         return Ok(());
     };
     let mut unreachable = false;
     loop {
-        let Some(followed) = while_it_takes(source.follow(account.revision), &mut tell).await
+        let Some(followed) = while_it_takes(source.follow(accounts.revision()), &mut tell).await
         else {
             return Ok(());
         };
@@ -96,7 +37,7 @@ pub async fn tell(
             Ok(stream) => {
                 let mut listening = Listening {
                     stream,
-                    account: &mut account,
+                    accounts: &mut accounts,
                     unreachable: &mut unreachable,
                 };
                 listening.listen(&mut tell).await
@@ -107,7 +48,7 @@ pub async fn tell(
         match came {
             Came::Enough => return Ok(()),
             Came::Compacted => match begin(source, &mut tell).await {
-                Ok(Some(anew)) => account = anew,
+                Ok(Some(anew)) => accounts = anew,
                 Ok(None) => return Ok(()),
                 Err(failure) if !failure.may_pass() => return Err(failure),
                 Err(_) => {}
@@ -148,29 +89,17 @@ async fn while_it_takes<T>(
 async fn begin(
     source: &Source<'_>,
     tell: &mut impl FnMut(Witnessed<'_>) -> bool,
-) -> Result<Option<Account>, Failure> {
+) -> Result<Option<Accounts>, Failure> {
     let there = source.read(0).await?;
     let revision = there.revision;
     if !tell(Witnessed::From(revision, there.cluster)) {
         return Ok(None);
     }
-    let mut account = Account {
-        revision,
-        ..Account::default()
+    let Some(accounts) = Accounts::begin(revision, there.puts, tell) else {
+        return Ok(None);
     };
-    let mut locks: BTreeMap<&LockName, Vec<Change>> = BTreeMap::new();
-    let mut puts = there.puts;
-    puts.sort_by_key(|(_, change)| change.put.as_ref().map(|put| put.create_revision));
-    for (name, change) in &puts {
-        locks.entry(name).or_default().push(change.clone());
-    }
-    for (name, changes) in locks {
-        if !account.take_in_one(name, revision, &changes, tell) {
-            return Ok(None);
-        }
-    }
     // What comes now was not there before.
-    Ok(tell(Witnessed::Quiet).then_some(account))
+    Ok(tell(Witnessed::Quiet).then_some(accounts))
 }
 
 enum Came {
@@ -212,7 +141,7 @@ impl HeldBack {
 
 struct Listening<'watch> {
     stream: Stream<'watch>,
-    account: &'watch mut Account,
+    accounts: &'watch mut Accounts,
     unreachable: &'watch mut bool,
 }
 
@@ -247,7 +176,7 @@ impl Listening<'_> {
                 return Came::Enough;
             }
             let changes = held_back.take(clock::now());
-            if !self.account.take_in(changes, tell) || !tell(Witnessed::Quiet) {
+            if !self.accounts.take_in(changes, tell) || !tell(Witnessed::Quiet) {
                 return Came::Enough;
             }
         }
@@ -257,7 +186,7 @@ impl Listening<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lock::chronicle::Place;
+    use crate::lock::chronicle::{Change, Place};
 
     const fn at(millis: u64) -> Instant {
         Instant::from_nanos(millis * 1_000_000)

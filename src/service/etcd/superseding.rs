@@ -17,8 +17,9 @@ use super::session::Session;
 use super::transaction::{LockKeys, Ranges};
 use super::trouble::Failure;
 use crate::clock::Instant;
-use crate::lock::admission::{Claimant, Line};
+use crate::lock::admission::Claimant;
 use crate::lock::entry::Entry;
+use crate::lock::latest;
 use crate::lock::name::LockName;
 use crate::lock::token::{LeaseId, Token};
 use crate::service::Wanted;
@@ -51,32 +52,15 @@ pub fn victims(
     let ours: Vec<&LockName> = wanted.names().collect();
     let mut victims: Vec<Victim> = Vec::new();
     for (lock, reading) in session.keys.locks.iter().zip(readings) {
-        let line = Line::of(&reading.snapshot);
-        for (entry, blocking) in line.waiting_ahead_of(own) {
-            if victims.iter().any(|victim| victim.id == entry.id) {
-                continue;
-            }
-            let marker = reading.snapshot.markers.iter().find(|marker| {
-                marker.id == entry.id && marker.create_revision == entry.create_revision
-            });
-            let Some(others) = marker.and_then(|marker| marker.replaceable.as_ref()) else {
-                continue;
-            };
-            let locks = match &others[..] {
-                [] => vec![lock.name.clone()],
-                several => several.to_vec(),
-            };
-            let Some(token) = Token::new(entry.create_revision) else {
-                continue;
-            };
-            let compares = ours.len() + locks.len() + blocking.len();
-            let is_ours = locks.iter().all(|name| ours.contains(&name));
-            if is_ours && compares <= COMPARES_MAX {
+        for older in latest::replaced_by(own, &ours, &lock.name, &reading.snapshot) {
+            let compares = ours.len() + older.locks.len() + older.in_the_way.len();
+            let is_new = victims.iter().all(|victim| victim.id != older.id);
+            if is_new && compares <= COMPARES_MAX {
                 victims.push(Victim {
-                    token,
-                    locks,
-                    id: entry.id.clone(),
-                    still_there: still_there(lock, &blocking),
+                    token: older.token,
+                    id: older.id.to_owned(),
+                    still_there: still_there(lock, &older.in_the_way),
+                    locks: older.locks,
                 });
             }
         }

@@ -1,7 +1,7 @@
 //! Waking another run's manager: a FIFO that it reads. A byte in it means that it is time to look, and nothing else.
 
 use std::fs::OpenOptions;
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Write as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt;
 
@@ -33,22 +33,22 @@ impl Bell {
         Ok(Self(Readiness::new(fifo.into())?))
     }
 
-    /// Waits until it was rung. Cancel safe: a ring is for whoever waits next.
+    /// Waits until it was rung; for ever where it cannot be heard. Cancel safe: a ring is for whoever waits next.
     pub async fn rung(&self) {
-        let rung = self.0.read(|fifo| {
-            let mut file = std::fs::File::from(fifo.try_clone().ok()?);
-            let mut bytes = [0; 512];
-            match file.read(&mut bytes) {
-                Err(error)
-                    if Errno::from_raw(error.raw_os_error().unwrap_or(0)) == Errno::EAGAIN =>
-                {
-                    None
-                }
-                _ => Some(()),
-            }
-        });
-        // An error means that the reactor is gone: then nothing waits any more either.
-        let _ = rung.await;
+        if let Ok(Ok(_)) = self.0.read(rings).await {
+            return;
+        }
+        // Whoever waits here looks now and then anyway.
+        std::future::pending().await
+    }
+}
+
+/// Takes the rings out of the bell: nothing where there is none.
+fn rings(fifo: &OwnedFd) -> Option<nix::Result<usize>> {
+    let mut bytes = [0; 512];
+    match nix::unistd::read(fifo, &mut bytes) {
+        Err(Errno::EAGAIN | Errno::EINTR) => None,
+        read => Some(read),
     }
 }
 
@@ -60,5 +60,28 @@ pub fn ring(folder: &Folder, lease: LeaseId) {
         .open(folder.bell(lease));
     if let Ok(mut bell) = bell {
         let _ = bell.write_all(b"!");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::{UnixListener, UnixStream};
+    use std::time::Duration;
+
+    use super::*;
+    use crate::clock;
+    use crate::service::deadline::within;
+
+    #[tokio::test]
+    async fn a_bell_that_cannot_be_read_does_not_ring_for_ever() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("no-fifo");
+        // Always ready, and never to be read.
+        let listener = UnixListener::bind(&path).expect("a socket");
+        listener.set_nonblocking(true).expect("ours");
+        let _caller = UnixStream::connect(&path).expect("a caller");
+        let bell = Bell(Readiness::new(listener.into()).expect("a reactor"));
+        let soon = clock::now() + Duration::from_millis(50);
+        assert_eq!(within(soon, bell.rung()).await, None);
     }
 }

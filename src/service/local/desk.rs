@@ -64,29 +64,41 @@ impl Desk {
             .await
     }
 
+    /// Whether there is no store in the folder any more. Uncertain is no.
+    pub async fn has_no_store(&self, give_up_at: Instant) -> bool {
+        let folder = self.folder.clone();
+        let looked = self.done(give_up_at, move |_| Ok(folder.has_no_store()));
+        looked.await.unwrap_or(false)
+    }
+
     async fn answered<T: Send + 'static>(
         &self,
         give_up_at: Instant,
         work: impl FnOnce(&mut Store) -> Result<T, Trouble> + Send + 'static,
     ) -> Result<T, Trouble> {
-        let (answer, answered) = oneshot::channel();
         let folder = self.folder.clone();
-        let request: Request = Box::new(move |store| {
-            let opened = match store.take() {
-                Some(open) => match open.is_current() {
-                    Ok(true) => Ok(open),
-                    Ok(false) => Store::open(&folder),
-                    Err(trouble) => Err(trouble),
-                },
-                None => Store::open(&folder),
+        self.done(give_up_at, move |store| {
+            let mut open = match store.take() {
+                Some(open) if open.is_current()? => open,
+                _ => Store::open(&folder)?,
             };
-            let done = opened.and_then(|mut open| {
-                let done = work(&mut open);
-                *store = Some(open);
-                done
-            });
+            let done = work(&mut open);
+            *store = Some(open);
+            done
+        })
+        .await
+    }
+
+    /// Has it done by the thread.
+    async fn done<T: Send + 'static>(
+        &self,
+        give_up_at: Instant,
+        work: impl FnOnce(&mut Option<Store>) -> Result<T, Trouble> + Send + 'static,
+    ) -> Result<T, Trouble> {
+        let (answer, answered) = oneshot::channel();
+        let request: Request = Box::new(move |store| {
             // Nobody may wait for it any more.
-            let _ = answer.send(done);
+            let _ = answer.send(work(store));
         });
         let sent = self
             .requests

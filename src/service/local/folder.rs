@@ -11,11 +11,12 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt as _, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::sys::statfs::{FsType, statfs};
+use nix::unistd::geteuid;
 
 use crate::lock::token::LeaseId;
 use crate::supervisor::{Trouble, TroubleKind};
@@ -23,7 +24,7 @@ use crate::ui::system_error;
 
 /// File systems of several machines (linux/magic.h, and those that are not in it): a lock taken here need not be seen
 /// there, and the machine that dies takes no lock with it.
-const NETWORKED: [(i64, &str); 15] = [
+const NETWORKED: [(u32, &str); 15] = [
     (0x6969, "NFS"),
     (0x517B, "SMB"),
     (0xFF53_4D42, "CIFS"),
@@ -55,12 +56,38 @@ impl Folder {
     /// # Errors
     /// What is in the way, with the sentence for the user.
     pub fn enter(&self) -> Result<(), Trouble> {
-        for path in [&self.path, &self.leases(), &self.bells()] {
-            let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
-            made.map_err(|error| self.trouble("cannot be made", &error))?;
-        }
+        self.make(&self.path)?;
+        self.refuse_foreign()?;
         self.refuse_networked()?;
+        for path in [&self.leases(), &self.bells()] {
+            self.make(path)?;
+        }
         self.try_a_lock()
+    }
+
+    fn make(&self, path: &Path) -> Result<(), Trouble> {
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
+        made.map_err(|error| self.trouble("cannot be made", &error))
+    }
+
+    /// What is made in it belongs to whoever makes it and is for nobody else: root's files would be in the way of its owner.
+    fn refuse_foreign(&self) -> Result<(), Trouble> {
+        let found = fs::metadata(&self.path);
+        let owner = found
+            .map_err(|error| self.trouble("cannot be looked at", &error))?
+            .uid();
+        let user = geteuid().as_raw();
+        if owner == user {
+            return Ok(());
+        }
+        Err(Trouble {
+            // Somebody else has to run it, as where the kernel does not let us in.
+            kind: TroubleKind::Denied,
+            detail: format!(
+                "the lock folder {} belongs to the user with the id {owner}, and this is {user}; give a folder of this user's with --local=DIR, or run as its owner",
+                self.shown()
+            ),
+        })
     }
 
     /// The file whose lock is held for each reading and change of the store.
@@ -98,15 +125,18 @@ impl Folder {
         self.leases().join(format!("{lease}.new"))
     }
 
+    /// Whether there is no store in it any more, or no such folder.
+    pub fn has_no_store(&self) -> bool {
+        let absent = [io::ErrorKind::NotFound, io::ErrorKind::NotADirectory];
+        fs::metadata(self.store()).is_err_and(|error| absent.contains(&error.kind()))
+    }
+
     fn refuse_networked(&self) -> Result<(), Trouble> {
         let found = statfs(&self.path);
         let found = found.map_err(|errno| self.trouble("cannot be looked at", &errno.into()))?;
         let FsType(magic) = found.filesystem_type();
-        // Some of the numbers do not fit into 32 bits with a sign.
-        let magic = i64::from(magic as u32);
-        let known = NETWORKED.iter().find(|(number, _)| *number == magic);
-        match known {
-            Some((_, name)) => Err(self.unusable(&format!(
+        match networked(magic as u32) {
+            Some(name) => Err(self.unusable(&format!(
                 "is on {name}, where a lock does not end with its machine; give a folder on a disk of this machine, or use etcd"
             ))),
             None => Ok(()),
@@ -189,6 +219,12 @@ impl Folder {
     }
 }
 
+/// The name of a file system of several machines that has this number.
+fn networked(magic: u32) -> Option<&'static str> {
+    let known = NETWORKED.iter().find(|(number, _)| *number == magic);
+    known.map(|(_, name)| *name)
+}
+
 /// Opens a file that only its owner may read, and makes it where it is missing.
 pub fn open_private(path: &Path) -> io::Result<File> {
     OpenOptions::new()
@@ -203,4 +239,27 @@ pub fn open_private(path: &Path) -> io::Result<File> {
 /// Removes a file that is of no use any more; that it stays hurts nobody.
 pub fn remove(path: &Path) {
     let _ = fs::remove_file(path);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn file_systems_of_several_machines_are_known_by_their_number_and_those_of_one_are_not() {
+        assert_eq!(networked(0x6969), Some("NFS"));
+        assert_eq!(networked(0x6573_5546), Some("FUSE"));
+        assert_eq!(networked(0xFF53_4D42), Some("CIFS"));
+        // ext4, tmpfs, btrfs, xfs, overlayfs, zfs.
+        for magic in [
+            0xEF53,
+            0x0102_1994,
+            0x9123_683E,
+            0x5846_5342,
+            0x794C_7630,
+            0x2FC1_2FC1,
+        ] {
+            assert_eq!(networked(magic), None);
+        }
+    }
 }

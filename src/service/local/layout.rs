@@ -6,8 +6,8 @@ use rusqlite::{Connection, TransactionBehavior};
 use super::folder::Folder;
 use super::store::Result;
 
-/// What this program writes, and the only layout that it understands.
-const VERSION: i32 = 1;
+/// What this program writes. It brings an older one up to it, and understands no newer one.
+const VERSION: i32 = 2;
 
 const SCHEMA: &str = "
     CREATE TABLE state (cluster INTEGER NOT NULL, revision INTEGER NOT NULL, compacted INTEGER NOT NULL);
@@ -24,14 +24,21 @@ const SCHEMA: &str = "
     CREATE TABLE times (
         lease INTEGER PRIMARY KEY, boot TEXT NOT NULL, ends_at INTEGER NOT NULL, ends_at_wall INTEGER NOT NULL
     );
-    CREATE TABLE ttls (lease INTEGER PRIMARY KEY, ttl_ms INTEGER NOT NULL);
+    CREATE TABLE ttls (lease INTEGER PRIMARY KEY, ttl_ms INTEGER NOT NULL, waits INTEGER NOT NULL DEFAULT 0);
     CREATE TABLE bells (key TEXT NOT NULL, lease INTEGER NOT NULL, PRIMARY KEY (key, lease)) WITHOUT ROWID;
     CREATE INDEX bells_lease ON bells (lease);
 ";
 
+/// What a store of version 1 lacks: whoever is in it keeps its place until it ends.
+const FROM_1: &str = "ALTER TABLE ttls ADD COLUMN waits INTEGER NOT NULL DEFAULT 0";
+
+fn version(db: &Connection) -> Result<i32> {
+    Ok(db.query_row("PRAGMA user_version", [], |row| row.get(0))?)
+}
+
 /// Whether there are tables that this program understands.
 pub fn is_made(db: &Connection, folder: &Folder) -> Result<bool> {
-    let version: i32 = db.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    let version = version(db)?;
     if version > VERSION {
         return Err(folder
             .unusable(&format!(
@@ -51,9 +58,13 @@ pub fn make(db: &mut Connection, folder: &Folder) -> Result<()> {
     }
     let bits = getrandom::u64().unwrap_or_default().max(1);
     let txn = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    txn.execute_batch(SCHEMA)?;
-    // As in etcd: the first change is revision 2.
-    txn.execute("INSERT INTO state VALUES (?1, 1, 1)", [bits.cast_signed()])?;
+    if version(&txn)? == 0 {
+        txn.execute_batch(SCHEMA)?;
+        // As in etcd: the first change is revision 2.
+        txn.execute("INSERT INTO state VALUES (?1, 1, 1)", [bits.cast_signed()])?;
+    } else {
+        txn.execute_batch(FROM_1)?;
+    }
     txn.pragma_update(None, "user_version", VERSION)?;
     txn.commit()?;
     Ok(())

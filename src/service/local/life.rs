@@ -4,16 +4,20 @@
 //! - The front makes it before it forks, so that all of them share it (flock(2): "a lock ... is associated with an open
 //!   file description").
 //! - It is locked before it has its name, so nobody ever sees a run that is about to live as one that is dead.
+//! - Its time is its owner's last sign of life. Only for one that waits does it matter: see store.rs.
 //! - Whoever waits for its end asks for a shared lock: several may wait, and none keeps the others waiting.
 
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::thread;
+use std::time::{Duration, UNIX_EPOCH};
 
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::folder::{Folder, open_private, remove};
+use crate::clock::{self, Instant};
 use crate::lock::token::LeaseId;
 use crate::supervisor::{Trouble, TroubleKind};
 
@@ -58,6 +62,7 @@ impl Life {
         let unborn = folder.unborn_lease(lease);
         let file = open_private(&unborn)?;
         file.try_lock()?;
+        set_sign(&file)?;
         let named = fs::hard_link(&unborn, folder.lease(lease));
         remove(&unborn);
         named?;
@@ -98,28 +103,70 @@ pub fn is_alive(folder: &Folder, lease: LeaseId) -> io::Result<bool> {
     }
 }
 
+/// Gives a sign of life: those who wait have to, now and then.
+pub fn sign(folder: &Folder, lease: LeaseId) -> io::Result<()> {
+    set_sign(&File::open(folder.lease(lease))?)
+}
+
+/// When the owner of a lease gave its last sign of life; nothing where nobody can say.
+pub fn last_sign(folder: &Folder, lease: LeaseId) -> Option<Instant> {
+    let found = fs::metadata(folder.lease(lease)).and_then(|found| found.modified());
+    let since_boot = found.ok()?.duration_since(UNIX_EPOCH).ok()?;
+    let nanos = u64::try_from(since_boot.as_nanos()).ok()?;
+    Some(Instant::from_nanos(nanos))
+}
+
+/// In the file's time stands the time since the boot, after which no lease lives on: nobody can set that clock. It costs
+/// no space on the disk, and nobody waits for it.
+fn set_sign(life: &File) -> io::Result<()> {
+    let now = Duration::from_nanos(clock::now().as_nanos());
+    life.set_modified(UNIX_EPOCH + now)
+}
+
+/// What came of waiting for the end of a lease.
+#[derive(Clone, Copy, Debug)]
+pub struct End {
+    /// Whose.
+    pub lease: LeaseId,
+    /// Whether it has ended: otherwise its file could not be opened or locked, and nobody can say.
+    pub is_certain: bool,
+}
+
 /// Tells `ended` when the lease of a run has ended: the kernel wakes whoever waits for its lock. A thread of its own,
 /// which nobody can call back; it ends with the lease or with this process.
 pub fn wait_for_end(
     folder: &Folder,
     lease: LeaseId,
-    ended: UnboundedSender<LeaseId>,
+    ended: UnboundedSender<End>,
 ) -> io::Result<()> {
     let path = folder.lease(lease);
     let wait = move || {
-        if let Ok(file) = File::open(path) {
-            let is_interrupted = |error: io::Error| error.kind() == io::ErrorKind::Interrupted;
-            // It has ended; or nobody can say, and then it is looked at.
-            while file.lock_shared().is_err_and(is_interrupted) {}
-        }
         // Nobody listens any more when the run is over.
-        let _ = ended.send(lease);
+        let _ = ended.send(End {
+            lease,
+            is_certain: has_ended(&path).is_ok(),
+        });
     };
     thread::Builder::new()
         .name("wait-for-end".to_owned())
         .stack_size(STACK)
         .spawn(wait)?;
     Ok(())
+}
+
+/// Waits until it has.
+fn has_ended(life: &Path) -> io::Result<()> {
+    let file = match File::open(life) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    loop {
+        match file.lock_shared() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            locked => return locked,
+        }
+    }
 }
 
 /// Removes the files of runs that ended before they had a place, or in the moment of their birth.

@@ -2,9 +2,11 @@
 //!
 //! ```text
 //! Local           performs the supervisor's actions, each as a task that reports events
+//!  ├ contender    a run on its way through the queue, and over its time as a holder
+//!  │  ├ bell      wakes a manager when something changed that it waits for
+//!  │  └ removal   notices that the folder is taken away
 //!  ├ place        the run's place in the queues: taken, looked at, kept, given back
 //!  │  └ queue     what the store says about a queue
-//!  ├ bell         wakes a manager when something changed that it waits for
 //!  └ life         the run's lease: a kernel lock that all share who watch the tree
 //! operating       what a person asks
 //!  ├ breaking     taking a lock from whoever has it
@@ -17,7 +19,8 @@
 //! - The keys, their values and their revisions are those that etcd would have, so the rules (lock/admission.rs), the
 //!   outcomes and everything that people read are the same ones.
 //! - A lease lives as long as its kernel lock is held, so whoever dies, however it dies, is gone at once. A waiter sleeps
-//!   in the kernel: in the lock of the one before it, and at its own bell.
+//!   in the kernel: in the lock of the one before it, and at its own bell. Now and then everybody looks without being
+//!   woken: who rings can be killed before it does.
 //! - The TTL remains: a renewal finds that our keys are still there. A manager that is stopped does not renew, and the
 //!   front kills the tree at its deadline, as with etcd: nobody holds a lock for ever by being frozen.
 //! - Whatever is read was true in the moment of the transaction, and nobody else can write meanwhile: what takes several
@@ -25,6 +28,7 @@
 
 mod bell;
 mod breaking;
+mod contender;
 mod desk;
 mod folder;
 mod layout;
@@ -32,6 +36,7 @@ mod life;
 mod operating;
 mod place;
 mod queue;
+mod removal;
 mod store;
 mod telling;
 
@@ -45,24 +50,21 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::mpsc::UnboundedSender;
 use tokio::task::JoinHandle;
 
-use self::bell::Bell;
+use self::contender::Contender;
 use self::desk::Desk;
-use self::place::{Asked, Enqueued, Look, Place, State, Waits};
+use self::place::{Asked, Place};
 use crate::clock::{self, Instant};
 use crate::lock::entry::Entry;
 use crate::lock::token::LeaseId;
-use crate::service::deadline::{reached, within};
+use crate::outcome::Loss;
 use crate::service::{Memory, Wanted};
-use crate::supervisor::{self, Event, Trouble, TroubleKind};
+use crate::supervisor::{Event, Trouble, TroubleKind};
 
 /// How long one look may take before it is reported as failed.
 const LOOK_PATIENCE: Duration = Duration::from_secs(2);
-
-/// The pause after one that failed.
-const TROUBLE_PAUSE: Duration = Duration::from_secs(1);
 
 /// How long what nobody waits for is tried.
 const BACKGROUND_PATIENCE: Duration = Duration::from_secs(10);
@@ -75,7 +77,7 @@ pub struct Local {
     folder: Folder,
     lease: LeaseId,
     desk: Desk,
-    /// For renewals: the other one may wait for somebody who is stopped.
+    /// For what a holder reads: the other one may wait for somebody who is stopped.
     renewals: Desk,
     ttl: Duration,
     place: Arc<Mutex<Place>>,
@@ -146,8 +148,15 @@ impl Local {
         let (desk, place) = (self.renewals.clone(), unpoisoned(&self.place).clone());
         let (events, lost, ttl) = (self.events.clone(), Arc::clone(&self.lost), self.ttl);
         self.working = Some(Task::spawn(async move {
-            let found = desk.read(give_up_at, move |txn| place.loss(txn)).await;
-            let event = match found {
+            let found = desk.read(give_up_at, move |txn| {
+                let loss = place.loss(txn)?;
+                if loss.is_none() && txn.patience_with(place.lease.get())?.is_some() {
+                    txn.sign(place.lease)?;
+                }
+                Ok(loss)
+            });
+            let found = found.await;
+            let event = match or_gone(&desk, found, Some).await {
                 Ok(None) => Event::Renewed {
                     sent_at: asked_at,
                     ttl,
@@ -187,7 +196,7 @@ impl Local {
             give_up_at,
             move |place, txn| {
                 // The news that the place is gone was faster than the news who took it away.
-                if lost && let Some(news) = place.look(txn)?.asked {
+                if lost && let Some(news) = place.asked(txn)? {
                     let _ = events.send(Event::BreakAsked(news.who()));
                     *unpoisoned(&asked) = Some(news);
                 }
@@ -197,6 +206,8 @@ impl Local {
                 }
             },
             Event::NotReleased,
+            // And so is everything of ours.
+            Event::Released,
         );
     }
 
@@ -205,7 +216,11 @@ impl Local {
         self.stop_tasks();
         // At once: whatever cuts it short must not give back what may have been handed over.
         self.kept.store(true, Ordering::Relaxed);
-        let (kept, folder) = (Arc::clone(&self.kept), self.folder.clone());
+        let (kept, lost) = (
+            Arc::clone(&self.kept),
+            Event::NotReleased(lost_before(&self.folder)),
+        );
+        let gone = lost.clone();
         self.work(
             give_up_at,
             move |place, txn| {
@@ -213,25 +228,28 @@ impl Local {
                     return Ok(Event::Released);
                 }
                 kept.store(false, Ordering::Relaxed);
-                Ok(Event::NotReleased(lost_before(&folder)))
+                Ok(lost)
             },
             Event::NotReleased,
+            gone,
         );
     }
 
     /// Writes down what is to be remembered of the run. Answered by `Recorded` or `NotRecorded`.
     pub fn record(&mut self, memory: Memory, give_up_at: Instant) {
         self.stop_tasks();
-        let folder = self.folder.clone();
+        let lost = Event::NotRecorded(lost_before(&self.folder));
+        let gone = lost.clone();
         self.work(
             give_up_at,
             move |place, txn| {
                 Ok(match place.remember(txn, &memory)? {
                     true => Event::Recorded,
-                    false => Event::NotRecorded(lost_before(&folder)),
+                    false => lost,
                 })
             },
             Event::NotRecorded,
+            gone,
         );
     }
 
@@ -257,6 +275,7 @@ impl Local {
             folder: self.folder.clone(),
             lease: self.lease,
             desk: self.desk.clone(),
+            readings: self.renewals.clone(),
             ttl: self.ttl,
             place: Arc::clone(&self.place),
             asked: Arc::clone(&self.asked),
@@ -265,7 +284,7 @@ impl Local {
         }
     }
 
-    /// Does something with the place, and reports what came of it.
+    /// Does something with the place, and reports what came of it; `gone` where there is no store any more.
     fn work(
         &mut self,
         give_up_at: Instant,
@@ -273,12 +292,14 @@ impl Local {
         + Send
         + 'static,
         not: impl FnOnce(Trouble) -> Event + Send + 'static,
+        gone: Event,
     ) {
         let (desk, mut place) = (self.desk.clone(), unpoisoned(&self.place).clone());
         let events = self.events.clone();
         self.working = Some(Task::spawn(async move {
             let done = desk.ask(give_up_at, move |txn| work(&mut place, txn));
-            let _ = events.send(done.await.unwrap_or_else(not));
+            let done = or_gone(&desk, done.await, |_| gone).await;
+            let _ = events.send(done.unwrap_or_else(not));
         }));
     }
 
@@ -300,184 +321,24 @@ impl Local {
     }
 }
 
-/// A run on its way through the queue.
-struct Contender {
-    folder: Folder,
-    lease: LeaseId,
-    desk: Desk,
-    ttl: Duration,
-    place: Arc<Mutex<Place>>,
-    asked: Arc<Mutex<Option<Asked>>>,
-    lost: Arc<AtomicBool>,
-    events: UnboundedSender<Event>,
-}
-
-/// What wakes a contender.
-struct Wakers {
-    bell: Bell,
-    ends: UnboundedReceiver<LeaseId>,
-    ended: UnboundedSender<LeaseId>,
-    /// Whose ends somebody waits for already.
-    waited_for: Vec<LeaseId>,
-}
-
-impl Contender {
-    /// From the first request to the loss of its place.
-    async fn queue(self, give_up_at: Instant) {
-        let bell = match Bell::hang(&self.folder, self.lease) {
-            Ok(bell) => bell,
-            Err(error) => {
-                let trouble = self.folder.trouble("cannot be written to", &error);
-                return self.report(Event::NotEnqueued(trouble));
-            }
-        };
-        let (ended, ends) = unbounded_channel();
-        let mut wakers = Wakers {
-            bell,
-            ends,
-            ended,
-            waited_for: Vec::new(),
-        };
-        let asked_at = clock::now();
-        let mut draft = self.draft();
-        let enqueued = self.desk.ask(give_up_at, move |txn| {
-            let enqueued = draft.enqueue(txn)?;
-            let look = match enqueued {
-                Enqueued::Placed(..) => Some(draft.look(txn)?),
-                _ => None,
-            };
-            Ok((enqueued, look, draft))
-        });
-        let look = match enqueued.await {
-            Ok((Enqueued::Placed(token, cluster), look, draft)) => {
-                *unpoisoned(&self.place) = draft;
-                let place = supervisor::Place {
-                    token,
-                    lease: self.lease,
-                    cluster,
-                    key: unpoisoned(&self.place).key(),
-                };
-                self.report(Event::Enqueued {
-                    place,
-                    sent_at: asked_at,
-                    ttl: self.ttl,
-                });
-                look
-            }
-            Ok((Enqueued::Occupied(queue, cluster), ..)) => {
-                return self.report(Event::Busy { queue, cluster });
-            }
-            Ok((Enqueued::Superseded(by), ..)) => return self.report(Event::Superseded(by)),
-            Err(trouble) => return self.report(Event::NotEnqueued(trouble)),
-        };
-        if let Some(look) = look {
-            self.follow(look, &mut wakers).await;
-        }
-    }
-
-    /// Tells how it stands, and looks again whenever that may have changed; ends when the place is gone.
-    async fn follow(&self, mut look: Look, wakers: &mut Wakers) {
-        loop {
-            if let Some(asked) = look.asked {
-                let who = asked.who();
-                unpoisoned(&self.place).heard = Some(asked.which());
-                *unpoisoned(&self.asked) = Some(asked);
-                self.report(Event::BreakAsked(who));
-            }
-            let waits = match look.state {
-                State::Lost(loss) => return self.lose(Event::Gone(loss)),
-                State::Superseded(by) => return self.lose(Event::Superseded(by)),
-                State::Held => Waits::default(),
-                State::Admitted {
-                    read_revision,
-                    done_by,
-                } => {
-                    unpoisoned(&self.place).admitted = true;
-                    self.report(match done_by {
-                        Some(by) => Event::AlreadyDone(by),
-                        None => Event::Admitted { read_revision },
-                    });
-                    Waits::default()
-                }
-                State::Waiting(queue, waits) => {
-                    self.report(Event::Waiting(queue));
-                    waits
-                }
-            };
-            self.wait(waits, wakers).await;
-            look = self.look().await;
-        }
-    }
-
-    /// Waits for one of these, or for the bell.
-    async fn wait(&self, waits: Waits, wakers: &mut Wakers) {
-        for lease in waits.leases {
-            if wakers.waited_for.contains(&lease) {
-                continue;
-            }
-            match life::wait_for_end(&self.folder, lease, wakers.ended.clone()) {
-                Ok(()) => wakers.waited_for.push(lease),
-                // Without a thread for it we look from time to time.
-                Err(_) => return reached(clock::now() + TROUBLE_PAUSE).await,
-            }
-        }
-        let woken = async {
-            tokio::select! {
-                () = wakers.bell.rung() => {}
-                Some(lease) = wakers.ends.recv() => wakers.waited_for.retain(|other| *other != lease),
-            }
-        };
-        match waits.until {
-            Some(until) => {
-                within(until, woken).await;
-            }
-            None => woken.await,
-        }
-    }
-
-    /// However long it takes; says each time when it failed.
-    async fn look(&self) -> Look {
-        loop {
-            let asked_at = clock::now();
-            let mut draft = self.draft();
-            let looked = self.desk.ask(asked_at + LOOK_PATIENCE, move |txn| {
-                let look = draft.look(txn)?;
-                Ok((look, draft))
-            });
-            match looked.await {
-                Ok((look, draft)) => {
-                    *unpoisoned(&self.place) = draft;
-                    return look;
-                }
-                Err(trouble) => {
-                    self.report(Event::Failed { asked_at, trouble });
-                    reached(clock::now() + TROUBLE_PAUSE).await;
-                }
-            }
-        }
-    }
-
-    /// What a transaction changes of the place counts once it is on the disk.
-    fn draft(&self) -> Place {
-        unpoisoned(&self.place).clone()
-    }
-
-    fn lose(&self, event: Event) {
-        if !self.lost.swap(true, Ordering::Relaxed) {
-            self.report(event);
-        }
-    }
-
-    fn report(&self, event: Event) {
-        // Nobody listens any more when the run is over.
-        let _ = self.events.send(event);
-    }
-}
-
 fn lost_before(folder: &Folder) -> Trouble {
     Trouble {
         kind: TroubleKind::Refused,
         detail: format!("the lock was lost before (lock folder {})", folder.shown()),
+    }
+}
+
+/// What was found out; that the folder is gone, where that is why nothing was.
+async fn or_gone<T>(
+    desk: &Desk,
+    found: Result<T, Trouble>,
+    gone: impl FnOnce(Loss) -> T,
+) -> Result<T, Trouble> {
+    match found {
+        Err(_) if desk.has_no_store(clock::now() + LOOK_PATIENCE).await => {
+            Ok(gone(Loss::StoreGone))
+        }
+        found => found,
     }
 }
 

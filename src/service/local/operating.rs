@@ -18,8 +18,8 @@ use crate::lock::name::LockName;
 use crate::lock::once::{OnceId, OnceRecord};
 use crate::lock::token::{ClusterId, LeaseId, Token};
 use crate::service::{
-    BreakProgress, Breaking, Broken, InspectedEntry, Inspection, Past, PlaceState, Remembered,
-    Witnessed,
+    BreakProgress, Breaking, Broken, InspectedEntry, Inspection, Past, PlaceState, Remaining,
+    Remembered, Witnessed,
 };
 use crate::supervisor::Trouble;
 
@@ -106,7 +106,9 @@ fn inspected_entry(
         token: kv.create_revision,
         state,
         lease: (kv.lease != 0).then_some(kv.lease),
-        remaining: ends_at.map(|at| at.since(clock::now())),
+        remaining: ends_at.map_or(Remaining::AsItsRun, |at| {
+            Remaining::Time(at.since(clock::now()))
+        }),
         entry,
     })
 }

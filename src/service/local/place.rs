@@ -1,15 +1,17 @@
 //! One run's place in the queues of its locks: how it is taken, what keeps it waiting, how it is given back. Each
 //! function is a part of one transaction, so whatever it reads is so until it is done.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::queue::Reading;
-use super::store::{Result, Transaction};
+use super::store::{KeyValue, Result, Transaction};
 use crate::clock::{self, Instant};
 use crate::lock::admission::{Line, Marker, Obstacle, Standing, Vanished};
 use crate::lock::break_request::BreakRequest;
 use crate::lock::entry::Entry;
+use crate::lock::latest;
 use crate::lock::name::LockName;
 use crate::lock::once::OnceRecord;
 use crate::lock::token::{ClusterId, LeaseId, Token};
@@ -29,10 +31,10 @@ pub struct Place {
     pub lease: LeaseId,
     /// The token; nothing before it has a place.
     pub token: Option<Token>,
+    /// Whose token it is.
+    cluster: Option<ClusterId>,
     /// When the markers of those who vanished were seen first, for each lock.
     sightings: Vec<Vanished>,
-    /// Whether it was told that nobody is in its way any more: then nothing comes in its way again.
-    pub admitted: bool,
     /// Which request to give the lock up it was told: its key and its revision.
     pub heard: Option<(String, i64)>,
 }
@@ -57,6 +59,35 @@ pub struct Look {
     pub asked: Option<Asked>,
 }
 
+impl Look {
+    /// That it is gone, and nothing else can be seen.
+    pub const fn lost(loss: Loss) -> Self {
+        Self {
+            state: State::Lost(loss),
+            asked: None,
+        }
+    }
+}
+
+/// What a holder has to know.
+#[derive(Debug)]
+pub struct Glance {
+    /// How its place was lost, if it was.
+    pub loss: Option<Loss>,
+    /// Somebody wants it to be given up, and was not heard yet.
+    pub asked: Option<Asked>,
+}
+
+impl Glance {
+    /// That it is gone, and nothing else can be seen.
+    pub const fn lost(loss: Loss) -> Self {
+        Self {
+            loss: Some(loss),
+            asked: None,
+        }
+    }
+}
+
 /// What a place is.
 #[derive(Debug)]
 pub enum State {
@@ -73,8 +104,6 @@ pub enum State {
         /// Who did already what is to be done once.
         done_by: Option<String>,
     },
-    /// Nobody was in the way before.
-    Held,
 }
 
 /// What is waited for.
@@ -114,8 +143,8 @@ impl Place {
             wanted,
             lease,
             token: None,
+            cluster: None,
             sightings,
-            admitted: false,
             heard: None,
         }
     }
@@ -166,7 +195,7 @@ impl Place {
         }
         let token = Token::new(txn.revision()).expect("revisions begin with 1");
         self.token = Some(token);
-        self.admitted = false;
+        self.cluster = Some(txn.cluster());
         self.heard = None;
         Ok(Enqueued::Placed(token, txn.cluster()))
     }
@@ -174,10 +203,19 @@ impl Place {
     /// How it stands with it; and from now on this run is woken when that may have changed.
     pub fn look(&mut self, txn: &mut Transaction<'_>) -> Result<Look> {
         let mut keys = Vec::new();
-        let asked = self.asked(txn, &mut keys)?;
+        let asked = self.asked(txn)?;
+        keys.extend(self.requests());
         let state = self.state(txn, &mut keys)?;
-        txn.ring_for(self.lease, keys.iter().map(String::as_str))?;
+        txn.ring_for(self.lease, keys.into_iter().collect())?;
         Ok(Look { state, asked })
+    }
+
+    /// What a holder has to know.
+    pub fn glance(&self, txn: &Transaction<'_>) -> Result<Glance> {
+        Ok(Glance {
+            loss: self.loss(txn)?,
+            asked: self.asked(txn)?,
+        })
     }
 
     fn state(&mut self, txn: &mut Transaction<'_>, keys: &mut Vec<String>) -> Result<State> {
@@ -185,18 +223,13 @@ impl Place {
             return Ok(State::Lost(Loss::KeyDeleted));
         };
         if let Some(loss) = self.loss(txn)? {
-            if !self.admitted
-                && let Some(by) = self.superseded_by(txn)?
-            {
-                return Ok(State::Superseded(by));
-            }
-            return Ok(State::Lost(loss));
+            return Ok(match self.superseded_by(txn)? {
+                Some(by) => State::Superseded(by),
+                None => State::Lost(loss),
+            });
         }
         let wanted = Arc::clone(&self.wanted);
         keys.extend(wanted.names().map(|name| self.entry(name)));
-        if self.admitted {
-            return Ok(State::Held);
-        }
         self.supersede(txn, token)?;
         for (index, name) in wanted.names().enumerate() {
             let mut sightings = std::mem::take(&mut self.sightings[index]);
@@ -215,6 +248,7 @@ impl Place {
                 }
             }
         }
+        txn.set_admitted(self.lease)?;
         Ok(State::Admitted {
             read_revision: txn.revision(),
             done_by: self.done_by(txn)?,
@@ -226,6 +260,9 @@ impl Place {
         let Some(token) = self.token else {
             return Ok(Some(Loss::KeyDeleted));
         };
+        if self.cluster != Some(txn.cluster()) {
+            return Ok(Some(Loss::StoreGone));
+        }
         for name in self.wanted.names() {
             let loss = match txn.get(&self.entry(name))? {
                 Some(kv) if kv.create_revision == token.get() && kv.lease == self.lease.get() => {
@@ -313,7 +350,29 @@ impl Place {
             };
             waits.until = waits.until.into_iter().chain(ends_at).min();
         }
+        if waits.leases.len() > 1
+            && let Some(before) = self.waiting_before(name, reading)
+            && txn.ends_at(before.lease)?.is_none()
+        {
+            keys.push(before.key.clone());
+            waits.leases = LeaseId::new(before.lease).into_iter().collect();
+        }
         Ok(waits)
+    }
+
+    /// The last of those who wait ahead of us: it takes away what has ended, and that wakes us, so of several ends its own is
+    /// the only one that we have to wait for. Not where it waits for other locks too, and may not look at this one.
+    fn waiting_before<'reading>(
+        &self,
+        name: &LockName,
+        reading: &'reading Reading,
+    ) -> Option<&'reading KeyValue> {
+        let line = Line::of(&reading.snapshot);
+        let (entry, _) = line.waiting_ahead_of(self.token?).last()?;
+        let key = format!("{}{}", self.wanted.prefix.entries(name), entry.id);
+        let found = reading.entry(&key)?;
+        let waits_here = Entry::parse(&found.value)?.locks.is_empty();
+        waits_here.then_some(found)
     }
 
     /// Takes the places of older waiters away that said the same of themselves: `--queue latest`.
@@ -326,37 +385,16 @@ impl Place {
         let mut notes = None;
         for name in wanted.names() {
             let reading = Reading::of(txn, &wanted.prefix, name)?;
-            let line = Line::of(&reading.snapshot);
-            for (entry, _) in line.waiting_ahead_of(own) {
-                let is_its = |marker: &&Marker| {
-                    marker.id == entry.id && marker.create_revision == entry.create_revision
-                };
-                let marker = reading.snapshot.markers.iter().find(is_its);
-                let Some(others) = marker.and_then(|marker| marker.replaceable.as_ref()) else {
-                    continue;
-                };
-                let locks = match &others[..] {
-                    [] => vec![name.clone()],
-                    several => several.to_vec(),
-                };
-                let (Some(lease), Some(token)) = (
-                    LeaseId::of_hex(&entry.id),
-                    Token::new(entry.create_revision),
-                ) else {
-                    continue;
-                };
-                if !locks.iter().all(|name| ours.contains(&name)) {
-                    continue;
-                }
-                for name in &locks {
-                    txn.delete(&wanted.prefix.entry(name, lease))?;
-                    txn.delete(&wanted.prefix.marker(name, lease))?;
+            for older in latest::replaced_by(own, &ours, name, &reading.snapshot) {
+                for name in &older.locks {
+                    txn.delete(&wanted.prefix.entry(name, older.lease))?;
+                    txn.delete(&wanted.prefix.marker(name, older.lease))?;
                 }
                 let on = match notes {
                     Some(lease) => lease,
                     None => *notes.insert(txn.lease_for(NOTE_TIME)?),
                 };
-                let note = wanted.prefix.superseded(&locks[0], token);
+                let note = wanted.prefix.superseded(&older.locks[0], older.token);
                 txn.put(&note, &wanted.entry.to_json(), Some(on))?;
             }
         }
@@ -390,16 +428,12 @@ impl Place {
     }
 
     /// The request to give it up that stands there and was not heard yet.
-    fn asked(&self, txn: &Transaction<'_>, keys: &mut Vec<String>) -> Result<Option<Asked>> {
-        let Some(token) = self.token else {
-            return Ok(None);
-        };
+    pub fn asked(&self, txn: &Transaction<'_>) -> Result<Option<Asked>> {
         let mut asked = None;
-        for name in self.wanted.names() {
-            let key = self.wanted.prefix.break_request(name, token.get());
+        for key in self.requests() {
             if let Some(kv) = txn.get(&key)? {
                 let found = Asked {
-                    key: key.clone(),
+                    key,
                     revision: kv.mod_revision,
                     request: BreakRequest::parse(&kv.value),
                 };
@@ -408,9 +442,18 @@ impl Place {
                     asked = Some(found);
                 }
             }
-            keys.push(key);
         }
         Ok(asked)
+    }
+
+    /// Where somebody asks for it.
+    fn requests(&self) -> impl Iterator<Item = String> {
+        let of = |token: Token| {
+            let prefix = &self.wanted.prefix;
+            let names = self.wanted.names();
+            names.map(move |name| prefix.break_request(name, token.get()))
+        };
+        self.token.into_iter().flat_map(of)
     }
 
     /// Says in every entry that the command runs.
@@ -440,7 +483,7 @@ impl Place {
             }
             txn.delete(&self.marker(name))?;
         }
-        txn.ring_for(self.lease, std::iter::empty())
+        txn.ring_for(self.lease, BTreeSet::new())
     }
 
     /// Lets the place live for so long without us; whether it was still ours.
@@ -457,13 +500,18 @@ impl Place {
                 txn.put(&marker, &kv.value, Some(lease))?;
             }
         }
-        txn.ring_for(self.lease, std::iter::empty())?;
+        txn.ring_for(self.lease, BTreeSet::new())?;
         Ok(true)
     }
 
     /// Writes down what is to be remembered of the run; whether it may.
     pub fn remember(&self, txn: &mut Transaction<'_>, memory: &Memory) -> Result<bool> {
-        let is_ours = self.loss(txn)?.is_none();
+        let loss = self.loss(txn)?;
+        let is_ours = loss.is_none();
+        if loss == Some(Loss::StoreGone) {
+            // Another store's tokens are not ours.
+            return Ok(false);
+        }
         if let Some(done) = &memory.done {
             if !is_ours {
                 return Ok(false);

@@ -17,6 +17,8 @@ pub struct Reading {
     pub entries: Vec<KeyValue>,
     /// The markers.
     pub markers: Vec<KeyValue>,
+    /// The folder that it is in, for people.
+    folder: String,
 }
 
 impl Reading {
@@ -31,6 +33,7 @@ impl Reading {
         let mut reading = Self {
             entries: in_queue(&entries)?,
             markers: in_queue(&markers)?,
+            folder: txn.folder(),
             ..Self::default()
         };
         reading.snapshot = Snapshot {
@@ -74,6 +77,7 @@ impl Reading {
             holder,
             others: holders.saturating_sub(1),
             lock,
+            folder: Some(self.folder.clone()),
         }
     }
 }

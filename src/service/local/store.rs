@@ -23,6 +23,7 @@ use super::folder::{Folder, open_private};
 use super::layout;
 use super::life;
 use crate::clock::{self, Instant};
+use crate::lock::entry::harmless;
 use crate::lock::token::{ClusterId, LeaseId};
 use crate::supervisor::{Trouble, TroubleKind};
 
@@ -235,6 +236,11 @@ impl Transaction<'_> {
         self.cluster
     }
 
+    /// Where the store is; harmless text.
+    pub fn folder(&self) -> String {
+        harmless(&self.folder.shown().to_string())
+    }
+
     /// The revision that was made last: what is read here is of it.
     pub const fn revision(&self) -> i64 {
         self.revision
@@ -321,12 +327,48 @@ impl Transaction<'_> {
         Ok(lease)
     }
 
-    /// Says how long the owner of a run's lease may take to notice anything.
+    /// That the life of this run is in the folder: not where somebody made another one in its place.
+    pub fn require_life(&self, lease: LeaseId) -> Result<()> {
+        match self.is_alive(lease.get()) {
+            true => Ok(()),
+            false => Err(self
+                .folder
+                .refused("was removed or replaced while this run was in it; start it again")
+                .into()),
+        }
+    }
+
+    /// Gives a sign of life of the owner of this lease.
+    pub fn sign(&self, lease: LeaseId) -> Result<()> {
+        let signed = life::sign(self.folder, lease);
+        Ok(signed.map_err(|error| self.folder.trouble("takes no sign of life", &error))?)
+    }
+
+    /// How long the owner of this lease may give no sign of life, where it waits.
+    pub fn patience_with(&self, lease: i64) -> Result<Option<Duration>> {
+        let mut query = self
+            .db
+            .prepare_cached("SELECT ttl_ms FROM ttls WHERE lease = ?1 AND waits")?;
+        let ttl_ms: Option<i64> = query.query_row([lease], |row| row.get(0)).optional()?;
+        Ok(ttl_ms.map(milliseconds))
+    }
+
+    /// Says how long the owner of a run's lease may take to notice anything. From now on it waits: where it gives no sign
+    /// of life for so long (life.rs) its place is taken away.
     pub fn set_ttl(&self, lease: LeaseId, ttl: Duration) -> Result<()> {
         let ttl_ms = i64::try_from(ttl.as_millis()).unwrap_or(i64::MAX);
         self.db
-            .prepare_cached("INSERT OR REPLACE INTO ttls VALUES (?1, ?2)")?
+            .prepare_cached("INSERT OR REPLACE INTO ttls VALUES (?1, ?2, 1)")?
             .execute([lease.get(), ttl_ms])?;
+        Ok(())
+    }
+
+    /// The owner of this lease waits no more: it is told so with this transaction. From now on it keeps its place as long
+    /// as anybody of its tree may live, for nobody can say what a tree does that does not run just now.
+    pub fn set_admitted(&self, lease: LeaseId) -> Result<()> {
+        self.db
+            .prepare_cached("UPDATE ttls SET waits = 0 WHERE lease = ?1")?
+            .execute([lease.get()])?;
         Ok(())
     }
 
@@ -336,7 +378,7 @@ impl Transaction<'_> {
             .db
             .prepare_cached("SELECT ttl_ms FROM ttls WHERE lease = ?1")?;
         let found: Option<i64> = query.query_row([lease], |row| row.get(0)).optional()?;
-        Ok(found.map(|ttl_ms| Duration::from_millis(u64::try_from(ttl_ms).unwrap_or(0))))
+        Ok(found.map(milliseconds))
     }
 
     /// When a lease with a time ends; nothing for one of a run.
@@ -381,11 +423,11 @@ impl Transaction<'_> {
     }
 
     /// From now on the owner of this lease is rung when one of these keys changes, and for no other.
-    pub fn ring_for<'keys>(
-        &mut self,
-        lease: LeaseId,
-        keys: impl Iterator<Item = &'keys str>,
-    ) -> Result<()> {
+    pub fn ring_for(&mut self, lease: LeaseId, keys: BTreeSet<String>) -> Result<()> {
+        // A look that finds nothing new writes nothing.
+        if self.bells_of(lease)? == keys {
+            return Ok(());
+        }
         self.ring_for_nothing(lease.get())?;
         let mut insert = self
             .db
@@ -394,6 +436,14 @@ impl Transaction<'_> {
             insert.execute(params![key, lease.get()])?;
         }
         Ok(())
+    }
+
+    fn bells_of(&self, lease: LeaseId) -> Result<BTreeSet<String>> {
+        let mut query = self
+            .db
+            .prepare_cached("SELECT key FROM bells WHERE lease = ?1")?;
+        let found = query.query_map([lease.get()], |row| row.get(0))?;
+        Ok(found.collect::<rusqlite::Result<_>>()?)
     }
 
     /// What changed after a revision between two keys, in its order.
@@ -463,6 +513,11 @@ impl Transaction<'_> {
         for lease in of_runs {
             if !self.is_alive(lease) {
                 ended.push(lease);
+            } else if self.is_stopped(lease)? {
+                // It lives, and may queue again.
+                self.changed = false;
+                self.end(lease)?;
+                self.ring_for_nothing(lease)?;
             }
         }
         for lease in ended {
@@ -489,6 +544,15 @@ impl Transaction<'_> {
         life::is_alive(self.folder, lease).unwrap_or(true)
     }
 
+    /// Whether somebody who waits has given no sign of life for its TTL.
+    fn is_stopped(&self, lease: i64) -> Result<bool> {
+        let Some(patience) = self.patience_with(lease)? else {
+            return Ok(false);
+        };
+        let sign = LeaseId::new(lease).and_then(|lease| life::last_sign(self.folder, lease));
+        Ok(sign.is_some_and(|sign| sign + patience <= clock::now()))
+    }
+
     fn compact(&self) -> Result<()> {
         let count: i64 = {
             let mut query = self
@@ -510,6 +574,10 @@ impl Transaction<'_> {
             .execute("UPDATE state SET compacted = ?1", [first])?;
         Ok(())
     }
+}
+
+fn milliseconds(number: i64) -> Duration {
+    Duration::from_millis(u64::try_from(number).unwrap_or(0))
 }
 
 fn key_value(row: &rusqlite::Row<'_>) -> rusqlite::Result<KeyValue> {

@@ -10,15 +10,13 @@ use crate::lock::chronicle::{Change, Chronicle, Put};
 use crate::lock::key::Prefix;
 use crate::lock::name::LockName;
 use crate::lock::token::ClusterId;
+use crate::service::accounts::{Accounts, Told};
 use crate::service::deadline::reached;
 use crate::service::{Past, Witnessed};
 use crate::supervisor::Trouble;
 
 /// How often it is looked for changes, and somebody may want to look again.
 const QUIET: Duration = Duration::from_millis(250);
-
-/// One change, and of which lock.
-type Told = (LockName, Change);
 
 /// Which keys are told of.
 #[derive(Clone, Debug)]
@@ -147,52 +145,11 @@ struct Step {
     changes: Vec<Told>,
 }
 
-/// The account of all locks.
-#[derive(Default)]
-struct Account {
-    chronicles: BTreeMap<LockName, Chronicle>,
-}
-
-impl Account {
-    /// Tells what these changes mean, one revision of one lock after the other; whether more is wanted.
-    fn take_in(
-        &mut self,
-        mut changes: Vec<Told>,
-        tell: &mut impl FnMut(Witnessed<'_>) -> bool,
-    ) -> bool {
-        changes.sort_by(|(one_name, one), (two_name, two)| {
-            (one.revision, one_name.as_str()).cmp(&(two.revision, two_name.as_str()))
-        });
-        let together = |one: &Told, two: &Told| one.1.revision == two.1.revision && one.0 == two.0;
-        changes.chunk_by(together).all(|together| {
-            let (name, revision) = (&together[0].0, together[0].1.revision);
-            let changes: Vec<Change> = together.iter().map(|(_, it)| it.clone()).collect();
-            self.take_in_one(name, revision, &changes, tell)
-        })
-    }
-
-    fn take_in_one(
-        &mut self,
-        name: &LockName,
-        revision: i64,
-        changes: &[Change],
-        tell: &mut impl FnMut(Witnessed<'_>) -> bool,
-    ) -> bool {
-        let chronicle = self.chronicles.entry(name.clone()).or_default();
-        let happened = chronicle.take_in(revision, changes);
-        let wanted = happened.iter().all(|happening| {
-            tell(Witnessed::Happened {
-                name,
-                revision,
-                run: &chronicle.runs()[happening.run],
-                what: &happening.what,
-            })
-        });
-        chronicle.forget_most();
-        if chronicle.is_over() {
-            self.chronicles.remove(name);
-        }
-        wanted
+impl Step {
+    /// Whether something is missing between what was told and this: it is compacted, or of another store that somebody put
+    /// in its place.
+    fn misses(&self, told: (i64, ClusterId)) -> bool {
+        told.1 != self.cluster || told.0 + 1 < self.compacted
     }
 }
 
@@ -205,9 +162,9 @@ pub async fn present(
     mut tell: impl FnMut(Witnessed<'_>) -> bool,
 ) -> Result<(), Trouble> {
     let about = About::new(prefix, name);
-    let mut account = Account::default();
-    // None where it begins, or begins anew.
-    let mut told: Option<i64> = None;
+    let mut accounts = Accounts::default();
+    // How far of which store. Nothing where it begins, or begins anew.
+    let mut told: Option<(i64, ClusterId)> = None;
     let mut unreachable = false;
     loop {
         let (asked, from) = (about.clone(), told);
@@ -217,34 +174,32 @@ pub async fn present(
                 cluster: txn.cluster(),
                 compacted: txn.compacted()?,
                 changes: match from {
-                    Some(from) => asked.since(txn, from)?,
+                    Some((from, _)) => asked.since(txn, from)?,
                     None => asked.there(txn)?,
                 },
             })
         });
         match read.await {
-            Ok(step) if told.is_some_and(|told| told + 1 < step.compacted) => {
-                account = Account::default();
-                told = None;
-            }
+            Ok(step) if told.is_some_and(|told| step.misses(told)) => told = None,
             Ok(step) => {
                 if std::mem::take(&mut unreachable) && !tell(Witnessed::Reached) {
                     return Ok(());
                 }
                 let wanted = match told {
-                    Some(_) => account.take_in(step.changes, &mut tell),
-                    None => begin(
-                        &mut account,
-                        step.revision,
-                        step.cluster,
-                        step.changes,
-                        &mut tell,
-                    ),
+                    Some(_) => accounts.take_in(step.changes, &mut tell),
+                    None if !tell(Witnessed::From(step.revision, step.cluster)) => false,
+                    None => match Accounts::begin(step.revision, step.changes, &mut tell) {
+                        Some(begun) => {
+                            accounts = begun;
+                            true
+                        }
+                        None => false,
+                    },
                 };
                 if !wanted {
                     return Ok(());
                 }
-                told = Some(step.revision);
+                told = Some((step.revision, step.cluster));
             }
             // Whoever asks for the first time is told what is wrong.
             Err(trouble) if told.is_none() => return Err(trouble),
@@ -263,25 +218,4 @@ pub async fn present(
             reached(clock::now() + QUIET).await;
         }
     }
-}
-
-/// What is there already.
-fn begin(
-    account: &mut Account,
-    revision: i64,
-    cluster: ClusterId,
-    there: Vec<Told>,
-    tell: &mut impl FnMut(Witnessed<'_>) -> bool,
-) -> bool {
-    if !tell(Witnessed::From(revision, cluster)) {
-        return false;
-    }
-    let mut locks: BTreeMap<LockName, Vec<Change>> = BTreeMap::new();
-    for (name, change) in there {
-        locks.entry(name).or_default().push(change);
-    }
-    locks.iter_mut().all(|(name, changes)| {
-        changes.sort_by_key(|change| change.put.as_ref().map(|put| put.create_revision));
-        account.take_in_one(name, revision, changes, tell)
-    })
 }

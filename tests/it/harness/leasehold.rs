@@ -6,6 +6,7 @@
 
 use std::ffi::OsString;
 use std::io::Write;
+use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
@@ -14,6 +15,7 @@ use std::time::Duration;
 
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::Signal;
+use nix::unistd::geteuid;
 
 use super::captured::Captured;
 use super::decency;
@@ -69,7 +71,7 @@ impl Run {
         Self::program(binary()).variable("LEASEHOLD_ENDPOINTS", endpoints)
     }
 
-    /// A lock folder belongs to one user: to this one from the start of the run on.
+    /// A lock folder belongs to one user: to this one from the start of the run on, until another one runs there.
     pub(crate) fn in_folder_of(mut self, uid: u32) -> Self {
         self.folder_of = Some(uid);
         self
@@ -78,7 +80,10 @@ impl Run {
     fn give_folder(&self) {
         let is_it = |(name, _): &&(String, OsString)| name == "LEASEHOLD_LOCAL";
         let folder = self.variables.iter().find(is_it);
-        if let (Some(uid), Some((_, folder))) = (self.folder_of, folder) {
+        let Some((_, folder)) = folder else { return };
+        let uid = self.folder_of.unwrap_or(geteuid().as_raw());
+        let owner = std::fs::metadata(folder).map(|found| found.uid());
+        if owner.is_ok_and(|owner| owner != uid) {
             let mut given = Command::new("chown");
             let given = given.args(["-R", &uid.to_string()]).arg(folder).status();
             assert!(given.is_ok_and(|status| status.success()), "chown");
