@@ -229,8 +229,6 @@ impl World {
             }
         });
         if delete && put {
-            // Its marker finds an entry of its name again, so nobody waits the lock delay.
-            self.checker.betrayed(host);
             self.replaced
                 .insert(String::from_utf8_lossy(&replaced).into_owned());
         }

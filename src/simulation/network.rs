@@ -236,19 +236,18 @@ impl World {
         }
     }
 
-    /// A request takes its place in the log.
+    /// A request takes its place in the log, if it can.
     pub fn commit(&mut self, asked: Asked) {
+        if !self.cluster.can_serve(asked.member) {
+            return self.cluster.commit(asked);
+        }
         self.check_request(&asked);
-        let request = asked.request.clone();
-        let host = asked.host;
         self.look_at_repetition(&asked);
-        self.cluster.commit(asked);
         self.trace.note(|| {
-            format!(
-                "etcd     has done {} of host {host}",
-                trace::spoken(&request)
-            )
+            let (host, what) = (asked.host, trace::spoken(&asked.request));
+            format!("etcd     has done {what} of host {host}")
         });
+        self.cluster.commit(asked);
     }
 
     /// Is this carried out again, or by another member too, or when nobody wants it any more?
@@ -265,7 +264,7 @@ impl World {
             Request::Delete { .. } | Request::Revoke { .. } => true,
             _ => false,
         };
-        if changes && !self.carried_out.insert(asked.exchange) {
+        if changes && self.cluster.has_settled(asked.exchange) {
             kernel::saw(Sight::RequestTwice);
             self.checker.sent_again_by_others(&asked.request);
         }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::modes::mixed;
 use super::policies::with_policies;
 use super::scenario::{Fault, FaultKind, Scenario, Weather};
 use super::sights::Sight;
@@ -162,6 +163,27 @@ fn of_several_locks_an_entry_that_was_overwritten_is_given_back() {
     let scenario = with_policies(7_000_002_163);
     let report = run(&scenario, Options::default());
     assert_kept(&scenario, Options::default(), &report);
+}
+
+/// Found by the simulator: somebody deleted a holder's entry and put another key under its name, the next one was admitted
+/// without the lock delay; and when that key went, the marker stood before it, and a newer waiter took its place away.
+#[test]
+fn whoever_runs_is_not_replaced_when_a_key_goes_that_hid_a_vanished_one() {
+    let scenario = with_policies(9_000_012_265);
+    let report = run(&scenario, Options::default());
+    assert_kept(&scenario, Options::default(), &report);
+}
+
+/// Found by the simulator, and a fault of its own: a request that had been refused was sent again by somebody in between,
+/// and carried out when even the last contender was gone.
+#[test]
+fn what_was_refused_and_is_sent_again_by_others_is_not_ours() {
+    for family in [Scenario::draw, mixed, with_policies] {
+        let scenario = family(1_795_841_817_084_513);
+        let report = run(&scenario, Options::default());
+        assert_kept(&scenario, Options::default(), &report);
+        assert!(report.sights.times(Sight::RequestTwice) > 0);
+    }
 }
 
 /// Found by the simulator, and a fault of its own: grant and entry came a second time, sent by somebody in between, when

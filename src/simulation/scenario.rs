@@ -372,6 +372,7 @@ impl Scenario {
                         FaultKind::RevokeLease(host),
                         FaultKind::DeleteEntry(host),
                         FaultKind::OverwriteEntry(host),
+                        FaultKind::ReplaceEntry(host),
                         FaultKind::Signal(host),
                     ]
                 })

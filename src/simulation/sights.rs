@@ -30,7 +30,7 @@ sights! {
     MessageLate,
     /// a message overtook another one on the same way
     Reordered,
-    /// a request was carried out twice
+    /// a request was carried out twice, or after it was refused
     RequestTwice,
     /// a reply came twice
     ReplyTwice,

@@ -399,11 +399,6 @@ impl Checker {
         seen.betrayed |= is_early && weather != Weather::Betrayed;
     }
 
-    pub fn betrayed(&mut self, host: usize) {
-        let seen = &mut self.hosts[host];
-        seen.betrayed |= seen.runs.is_some();
-    }
-
     pub fn told_of_loss(&mut self, host: usize) {
         if self.weather != Weather::Stormy && !self.hosts[host].tampered {
             let text = format!("host {host} lost its place, and nobody took it");

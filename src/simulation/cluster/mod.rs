@@ -144,6 +144,8 @@ pub struct Cluster {
     stuck: Vec<Asked>,
     /// Those of them that somebody was told of that they failed.
     given_up: BTreeSet<u64>,
+    /// What was carried out, or never will be: what comes of it after that was sent a second time by somebody in between.
+    settled: BTreeSet<u64>,
     /// Keepalives that cannot reach him who was taken for the leader.
     held: Vec<(Asked, Header, usize)>,
     next_tick: Option<Time>,
@@ -169,6 +171,7 @@ impl Cluster {
             term: 2,
             stuck: Vec::new(),
             given_up: BTreeSet::new(),
+            settled: BTreeSet::new(),
             held: Vec::new(),
             next_tick: None,
             compacts_until: Time::ZERO,
@@ -186,8 +189,13 @@ impl Cluster {
         connected.count() * 2 > self.members.len()
     }
 
+    /// Whether there is nothing more to come of this request, unless somebody in between sends it again.
+    pub fn has_settled(&self, exchange: u64) -> bool {
+        self.settled.contains(&exchange)
+    }
+
     /// Whether a request at this member can be carried out now.
-    fn can_serve(&self, member: usize) -> bool {
+    pub fn can_serve(&self, member: usize) -> bool {
         let leads = |leader| self.connected(leader) && self.has_quorum();
         !self.members[member].is_cut() && self.leader.is_some_and(leads)
     }
@@ -243,6 +251,7 @@ impl Cluster {
     fn cannot_serve(&mut self, asked: Asked) {
         if self.random.percent(50) {
             kernel::saw(Sight::NoLeader);
+            self.settled.insert(asked.exchange);
             return self.reply(asked, Reply::Refused(Refusal::NoLeader));
         }
         let at = kernel::time() + REQUEST_TIMEOUT;
@@ -260,6 +269,7 @@ impl Cluster {
         kernel::saw(Sight::TimedOut);
         if self.random.percent(50) {
             self.stuck.retain(|stuck| !is_it(stuck));
+            self.settled.insert(asked.exchange);
         } else {
             self.given_up.insert(asked.exchange);
         }
@@ -274,6 +284,7 @@ impl Cluster {
         if self.given_up.remove(&asked.exchange) {
             kernel::saw(Sight::DoneAfterTimeout);
         }
+        self.settled.insert(asked.exchange);
         let leader = self.leader.expect("one that serves");
         let revision = self.store.revision;
         self.learn(asked.member);

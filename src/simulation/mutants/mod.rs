@@ -128,6 +128,8 @@ pub enum Mutant {
     UnsignedWithoutLease,
     /// A marker without its entry means nothing.
     LockDelayIgnored,
+    /// A key that somebody puts under the name of an entry that is gone stands for it.
+    ReplacedTrusted,
     /// The lock is not given back.
     NoRelease,
     /// The keys go, and the lease does not.
@@ -179,6 +181,7 @@ impl Mutant {
         Self::MarkerKept,
         Self::SignForgotten,
         Self::LockDelayIgnored,
+        Self::ReplacedTrusted,
         Self::NoRelease,
         Self::LeaseNotRevoked,
         Self::ReleaseUnguarded,
