@@ -52,9 +52,10 @@ pub struct Host {
 }
 
 /// What a run writes into the store at its end, beyond what the service knows.
-pub struct Said {
-    pub entry: Entry,
-    pub memory: service::Memory,
+pub enum Said {
+    Nothing,
+    Entry(Entry),
+    Memory(service::Memory),
 }
 
 /// The manager process.
@@ -66,6 +67,8 @@ pub struct Manager {
     first: Vec<Action>,
     farewell: Option<JoinHandle<()>>,
     wake_at: Option<Instant>,
+    /// Something has happened since its service waited.
+    pub is_stirred: bool,
 }
 
 impl Host {
@@ -106,6 +109,7 @@ impl Host {
             first,
             farewell: None,
             wake_at: None,
+            is_stirred: true,
         });
     }
 
@@ -217,16 +221,21 @@ impl Manager {
     pub fn perform(&mut self, action: Action, said: Said) -> Option<Action> {
         let _context = self.runtime.enter();
         let etcd = self.etcd.as_mut()?;
-        match action {
-            Action::Enqueue { give_up_at } => etcd.enqueue(give_up_at),
-            Action::Renew { give_up_at } => etcd.renew(give_up_at),
-            Action::Announce => etcd.announce(),
-            Action::AnswerBreak { within } => etcd.answer_break(within),
-            Action::Release { give_up_at } => etcd.release(give_up_at),
-            Action::Keep { give_up_at, until } => etcd.keep(said.entry, until, give_up_at),
-            Action::Record { give_up_at, .. } => etcd.record(said.memory, give_up_at),
-            other => return Some(other),
+        match (action, said) {
+            (Action::Enqueue { give_up_at }, _) => etcd.enqueue(give_up_at),
+            (Action::Renew { give_up_at }, _) => etcd.renew(give_up_at),
+            (Action::Announce, _) => etcd.announce(),
+            (Action::AnswerBreak { within }, _) => etcd.answer_break(within),
+            (Action::Release { give_up_at }, _) => etcd.release(give_up_at),
+            (Action::Keep { give_up_at, until }, Said::Entry(entry)) => {
+                etcd.keep(entry, until, give_up_at);
+            }
+            (Action::Record { give_up_at, .. }, Said::Memory(memory)) => {
+                etcd.record(memory, give_up_at);
+            }
+            (other, _) => return Some(other),
         }
+        self.is_stirred = true;
         None
     }
 
@@ -235,6 +244,7 @@ impl Manager {
         if let Some(etcd) = self.etcd.take() {
             let farewell = etcd.farewell(now + FAREWELL);
             self.farewell = Some(self.runtime.spawn(farewell));
+            self.is_stirred = true;
         }
     }
 
@@ -245,7 +255,9 @@ impl Manager {
 
     /// Runs the service until it waits for something.
     pub fn run_until_idle(&mut self) {
-        run_until_idle(&self.runtime);
+        if std::mem::take(&mut self.is_stirred) {
+            run_until_idle(&self.runtime);
+        }
     }
 
     /// The deadline for which the timer has to be set anew.

@@ -205,7 +205,7 @@ impl World {
                 self.checker.never_ended();
                 break;
             };
-            if matches!(what, Occurrence::Inspect) {
+            if matches!(*what, Occurrence::Inspect) {
                 self.inspect();
                 break;
             }
@@ -224,27 +224,37 @@ impl World {
         }
     }
 
-    pub fn happen(&mut self, what: Occurrence) {
-        match what {
+    /// The host that this has to wait for, since it, or its manager, does not go on.
+    fn held_up(&self, what: &Occurrence) -> Option<usize> {
+        let (host, is_of_manager) = match what {
             Occurrence::Timer { host, .. }
             | Occurrence::Wake(host)
             | Occurrence::Notice { host, .. }
             | Occurrence::Reply {
                 asked: Asked { host, .. },
                 ..
-            } if !self.hosts[host].machine.manager_runs() => {
-                self.hosts[host].deferred.push(what);
-            }
+            } => (*host, true),
             Occurrence::Process { host, .. }
             | Occurrence::Guard(host)
-            | Occurrence::Write { host, .. }
-                if self.hosts[host].machine.is_suspended() =>
-            {
-                self.hosts[host].deferred.push(what);
-            }
+            | Occurrence::Write { host, .. } => (*host, false),
+            _ => return None,
+        };
+        let machine = &self.hosts[host].machine;
+        let goes_on = match is_of_manager {
+            true => machine.manager_runs(),
+            false => !machine.is_suspended(),
+        };
+        (!goes_on).then_some(host)
+    }
+
+    pub fn happen(&mut self, what: Box<Occurrence>) {
+        if let Some(host) = self.held_up(&what) {
+            return self.hosts[host].deferred.push(*what);
+        }
+        match *what {
             Occurrence::Timer { host, timer } => {
                 if kernel::fire(timer) {
-                    self.turn(host);
+                    self.stir(host);
                 }
             }
             Occurrence::Sent {
@@ -262,7 +272,7 @@ impl World {
                 notice,
             } => {
                 if kernel::notify(stream, notice) {
-                    self.turn(host);
+                    self.stir(host);
                 }
             }
             Occurrence::Arrive(host) => self.arrive(host),
@@ -335,7 +345,7 @@ impl World {
                     }
                     self.look_at_entries();
                 }
-                Effect::Done => {
+                Effect::Changed => {
                     self.look_at_entries();
                     self.look_at_replaced();
                 }
@@ -446,7 +456,7 @@ impl World {
         let host = asked.host;
         if let Some((_, lease)) = self.checker.runs_under(host) {
             let entry = Prefix::default().entry(&name(), lease).into_bytes();
-            let ends_it = match &asked.request {
+            let ends_it = match &*asked.request {
                 Request::Revoke { lease: revoked } => *revoked == lease.get(),
                 Request::Delete { keys } => keys.covers(&entry),
                 Request::Transact(transaction) => transaction.deletes(&entry),
@@ -456,7 +466,7 @@ impl World {
         }
         // What is in the queue may be put again, on another lease.
         if self.hosts[host].plan.nonblock
-            && let Request::Transact(transaction) = &asked.request
+            && let Request::Transact(transaction) = &*asked.request
             && let Some(key) = transaction.put_below(b"/leasehold/job/")
             && self.cluster.store.one(key).is_none()
         {
@@ -477,7 +487,7 @@ impl World {
 
     /// Nobody takes away the entry of another one whose command runs.
     fn check_against_holders(&mut self, asked: &Asked) {
-        let Request::Transact(transaction) = &asked.request else {
+        let Request::Transact(transaction) = &*asked.request else {
             return;
         };
         for other in (0..self.hosts.len()).filter(|other| *other != asked.host) {

@@ -293,11 +293,7 @@ impl Checker {
         }
     }
 
-    pub fn granted(&mut self, host: usize, exchange: u64, lease: i64, ttl: i64) {
-        self.kept_alive(host, exchange, lease, ttl);
-    }
-
-    /// The host was told that its lease was renewed, which may even be true.
+    /// The host was told that its lease was granted or renewed, which may even be true.
     pub fn kept_alive(&mut self, host: usize, exchange: u64, lease: i64, ttl: i64) {
         let Some(sent_at) = self.sent.remove(&exchange) else {
             return;

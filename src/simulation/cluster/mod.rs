@@ -16,6 +16,7 @@ mod leases;
 mod watches;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 use std::time::Duration;
 
 use crate::simulation::kernel::{self, Time};
@@ -41,7 +42,7 @@ pub struct Asked {
     pub host: usize,
     pub member: usize,
     pub exchange: u64,
-    pub request: Request,
+    pub request: Rc<Request>,
 }
 
 #[derive(Debug)]
@@ -113,8 +114,8 @@ pub enum Effect {
         lease: i64,
         early: bool,
     },
-    /// A request was carried out.
-    Done,
+    /// A request was carried out, and changed something.
+    Changed,
     /// A lease was renewed by who could, or by who could not.
     Renewed {
         asked: Asked,
@@ -213,7 +214,7 @@ impl Cluster {
             self.members[asked.member].backlog.push(asked);
             return;
         }
-        match &asked.request {
+        match &*asked.request {
             Request::Connect => {
                 let header = self.header(asked.member);
                 self.reply(asked, Reply::Answered(header, Answer::Connected));
@@ -288,7 +289,7 @@ impl Cluster {
         let leader = self.leader.expect("one that serves");
         let revision = self.store.revision;
         self.learn(asked.member);
-        let result = match &asked.request {
+        let result = match &*asked.request {
             Request::Get {
                 keys,
                 keys_only,
@@ -310,8 +311,8 @@ impl Cluster {
             }
             other => unreachable!("{other:?} takes no place in the log"),
         };
-        self.effects.push(Effect::Done);
         if self.store.revision != revision {
+            self.effects.push(Effect::Changed);
             self.tell_watches();
             if kernel::time() < self.compacts_until {
                 self.compact();

@@ -9,11 +9,10 @@ mod messages;
 // From its messages to plain data and back.
 mod translate;
 
-use std::collections::VecDeque;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, Request as HttpRequest, Response as HttpResponse};
 use http_body::{Body as _, Frame};
 use tonic::body::Body;
@@ -138,32 +137,43 @@ fn refuse(refusal: Refusal) -> HttpResponse<Body> {
 /// The messages in a body.
 struct Messages {
     body: Body,
-    bytes: VecDeque<u8>,
+    bytes: BytesMut,
 }
 
+/// What stands before each message: whether it is compressed, and its length.
+const HEAD: usize = 5;
+
 impl Messages {
-    const fn new(body: Body) -> Self {
+    fn new(body: Body) -> Self {
         Self {
             body,
-            bytes: VecDeque::new(),
+            bytes: BytesMut::new(),
         }
     }
 
     /// The next message; none at the end.
-    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Vec<u8>>> {
+    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
         loop {
-            if self.bytes.len() >= 5 {
-                let length = self.bytes.iter().skip(1).take(4);
-                let length = length.fold(0, |sum, byte| sum * 256 + usize::from(*byte));
-                if self.bytes.len() >= 5 + length {
-                    self.bytes.drain(..5);
-                    return Poll::Ready(Some(self.bytes.drain(..length).collect()));
+            if let Some([_, length @ ..]) = self.bytes.first_chunk::<HEAD>() {
+                let length = u32::from_be_bytes(*length) as usize;
+                if self.bytes.len() >= HEAD + length {
+                    let mut message = self.bytes.split_to(HEAD + length).freeze();
+                    message.advance(HEAD);
+                    return Poll::Ready(Some(message));
                 }
             }
             match ready!(Pin::new(&mut self.body).poll_frame(context)) {
-                Some(Ok(frame)) => self.bytes.extend(frame.into_data().unwrap_or_default()),
+                Some(Ok(frame)) => self.take_in(frame.into_data().unwrap_or_default()),
                 _ => return Poll::Ready(None),
             }
+        }
+    }
+
+    fn take_in(&mut self, data: Bytes) {
+        match self.bytes.is_empty() {
+            // As a rule one frame is one message, and nobody else has it.
+            true => self.bytes = data.into(),
+            false => self.bytes.extend_from_slice(&data),
         }
     }
 }
