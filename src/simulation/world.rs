@@ -320,6 +320,9 @@ impl World {
 
     /// What the cluster did becomes known, where it does.
     pub fn settle_effects(&mut self) {
+        if self.cluster.effects.is_empty() {
+            return;
+        }
         for effect in std::mem::take(&mut self.cluster.effects) {
             match effect {
                 Effect::Reply { asked, reply } => self.send_reply(asked, reply),
@@ -455,11 +458,13 @@ impl World {
     pub fn check_request(&mut self, asked: &Asked) {
         let host = asked.host;
         if let Some((_, lease)) = self.checker.runs_under(host) {
-            let entry = Prefix::default().entry(&name(), lease).into_bytes();
+            let entry = || Prefix::default().entry(&name(), lease).into_bytes();
             let ends_it = match &*asked.request {
                 Request::Revoke { lease: revoked } => *revoked == lease.get(),
-                Request::Delete { keys } => keys.covers(&entry),
-                Request::Transact(transaction) => transaction.deletes(&entry),
+                Request::Delete { keys } => keys.covers(&entry()),
+                Request::Transact(transaction) if transaction.deletes_any() => {
+                    transaction.deletes(&entry())
+                }
                 _ => false,
             };
             self.checker.releases(host, ends_it);
@@ -490,6 +495,9 @@ impl World {
         let Request::Transact(transaction) = &*asked.request else {
             return;
         };
+        if !transaction.deletes_any() {
+            return;
+        }
         for other in (0..self.hosts.len()).filter(|other| *other != asked.host) {
             let Some((_, lease)) = self.checker.runs_under(other) else {
                 continue;
