@@ -8,17 +8,19 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinHandle;
 
-use crate::clock::Instant;
+use crate::clock::{self, Instant};
 use crate::config::endpoint::Endpoint;
 use crate::config::tls::Tls;
 use crate::lock::entry::{Entry, QueuePolicy};
 use crate::lock::key::Prefix;
 use crate::lock::name::LockName;
 use crate::lock::token::{LeaseId, Token};
+use crate::memory::{Began, Legacy};
 use crate::service::etcd::{Connection, Etcd};
 use crate::service::{self, Wanted};
 use crate::simulation::kernel;
@@ -45,6 +47,8 @@ pub struct Host {
     pub memory: Memory,
     /// It had a place before.
     pub enqueued: bool,
+    /// What its times count from.
+    began: Began,
     /// What the process layer reports.
     pub inbox: VecDeque<Event>,
     /// What is to happen once the host, or its manager, goes on.
@@ -79,6 +83,10 @@ impl Host {
             plan,
             memory: Memory::default(),
             enqueued: false,
+            began: Began {
+                at: Instant::from_nanos(0),
+                wall: Timestamp::UNIX_EPOCH,
+            },
             manager: None,
             inbox: VecDeque::new(),
             deferred: Vec::new(),
@@ -87,6 +95,10 @@ impl Host {
 
     /// The run begins.
     pub fn begin(&mut self, members: usize, connect_timeout: Duration) {
+        self.began = Began {
+            at: self.now(),
+            wall: clock::wall(),
+        };
         let endpoints = (0..members).map(|member| {
             // Hosts prefer different members.
             let url = format!("http://member{}:2379", (member + self.number) % members);
@@ -173,7 +185,27 @@ impl Host {
             conflict_status: 75,
             hold_min: self.plan.policy.hold_min,
             once: self.plan.policy.once,
-            record: false,
+            record: self.plan.policy.record,
+        }
+    }
+
+    /// What it writes into the store at its end, with this action.
+    pub fn said(&self, action: &Action) -> Said {
+        let Some(manager) = &self.manager else {
+            return Said::Nothing;
+        };
+        let history = manager.supervisor.history();
+        let wanted = self.wanted();
+        let legacy = Legacy {
+            wanted: &wanted,
+            once_keep: policies::KEEP,
+            record: self.plan.policy.record,
+            began: self.began,
+        };
+        match action {
+            Action::Record { outcome, .. } => Said::Memory(legacy.memory(history, outcome)),
+            Action::Keep { until, .. } => Said::Entry(legacy.kept_entry(history, *until)),
+            _ => Said::Nothing,
         }
     }
 

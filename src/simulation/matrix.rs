@@ -37,6 +37,7 @@ const FOUND_BY: &[(Kind, Mutant)] = &[
     (Kind::OutlivesGuard, Mutant::GuardGoneIgnored),
     (Kind::FreedTooEarly, Mutant::KeptOnOldLease),
     (Kind::DoneAgain, Mutant::RecordUnread),
+    (Kind::RecordUntrue, Mutant::RecordUnguarded),
     (Kind::GoesRound, Mutant::TimersFireEarly),
 ];
 
@@ -175,6 +176,26 @@ fn every_check_finds_a_mutant_by_itself() {
             violation.is_some(),
             "{row:?} is not so any more: make mutants"
         );
+    }
+}
+
+/// What is recorded is for people, and decides nothing: nobody else would notice.
+#[test]
+fn no_other_check_finds_a_record_that_is_not_true() {
+    for mutant in [
+        Mutant::RecordFlatters,
+        Mutant::RecordForgotten,
+        Mutant::RecordUnguarded,
+    ] {
+        let options = Options {
+            mutant: Some(mutant),
+            except: Some(Kind::RecordUntrue),
+            ..Options::default()
+        };
+        for seed in 0..40 {
+            let violation = run(&with_policies(seed), options).violation;
+            assert_eq!(violation, None, "{mutant:?}, seed {seed}");
+        }
     }
 }
 

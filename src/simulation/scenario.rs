@@ -77,6 +77,8 @@ pub struct Policy {
     pub latest: bool,
     /// `--also`, with the same other lock as all others that want it.
     pub also: bool,
+    /// `--record`
+    pub record: bool,
 }
 
 /// What is run under the lock.

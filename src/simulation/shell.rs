@@ -153,6 +153,10 @@ impl World {
             Event::FrontGone | Event::WitnessGone | Event::Signal(_) => {
                 self.checker.may_kill_at_once(number);
             }
+            Event::Recorded if host.plan.policy.record && !host.plan.policy.once => {
+                let token = host.place().map(|(token, _)| token.get());
+                self.checker.told_of_record(number, token);
+            }
             Event::Released if self.checker.has_kept(number) => {}
             Event::Released => {
                 if let Some((token, lease)) = host.place() {
@@ -199,8 +203,7 @@ impl World {
             _ => {}
         }
         let said = match &action {
-            Action::Record { outcome, .. } => Said::Memory(policies::memory(host, outcome)),
-            Action::Keep { .. } => Said::Entry(host.entry()),
+            Action::Record { .. } | Action::Keep { .. } => host.said(&action),
             _ => Said::Nothing,
         };
         let Some(manager) = self.hosts[number].manager.as_mut() else {

@@ -13,6 +13,7 @@ use crate::simulation::kernel::{self, Clock, Kernel, Time};
 use crate::simulation::machine::Step;
 use crate::simulation::mutants::{self, Mutant};
 use crate::simulation::network::Links;
+use crate::simulation::policies;
 use crate::simulation::protocol::{Header, KeyValue, Keys, Notice, Reply, Request};
 use crate::simulation::random::Random;
 use crate::simulation::scenario::{HostPlan, Scenario};
@@ -113,6 +114,8 @@ pub struct Options {
     pub traced: bool,
     /// The one promise that is looked at; none is all of them.
     pub only: Option<Kind>,
+    /// The one that is not.
+    pub except: Option<Kind>,
 }
 
 pub struct World {
@@ -131,6 +134,8 @@ pub struct World {
     pub replied: BTreeSet<u64>,
     /// Which member each lease was first granted through.
     pub granted_by: BTreeMap<i64, usize>,
+    /// Somebody records how it ended.
+    is_recorded: bool,
 }
 
 /// How long after the others' leases the last contender comes, and how long after it the store is looked at.
@@ -171,7 +176,7 @@ impl World {
                 .map(|(number, plan)| Host::new(number, plan))
                 .collect(),
             links: Links::new(&scenario),
-            checker: Checker::new(&scenario, options.only),
+            checker: Checker::new(&scenario, options),
             trace: Trace::new(options.traced),
             random,
             mutant: options.mutant,
@@ -179,6 +184,7 @@ impl World {
             replaced: BTreeSet::new(),
             replied: BTreeSet::new(),
             granted_by: BTreeMap::new(),
+            is_recorded: scenario.hosts.iter().any(|host| host.policy.record),
             scenario,
         }
     }
@@ -351,6 +357,7 @@ impl World {
                 Effect::Changed => {
                     self.look_at_entries();
                     self.look_at_replaced();
+                    self.look_at_records();
                 }
                 Effect::Renewed {
                     asked,
@@ -370,6 +377,19 @@ impl World {
                         format!("etcd     renews lease {lease:x}{by}")
                     });
                 }
+            }
+        }
+    }
+
+    /// How runs have ended, as they say it to others.
+    fn look_at_records(&mut self) {
+        if !self.is_recorded {
+            return;
+        }
+        for name in [name(), policies::other()] {
+            let key = Prefix::default().last_run(&name);
+            if let Some(kv) = self.cluster.entry(&key) {
+                self.checker.recorded(&key, kv.mod_revision, &kv.value);
             }
         }
     }

@@ -116,6 +116,12 @@ pub enum Mutant {
     KeptOnOldLease,
     /// Of several locks only the first is given back.
     FirstGivenBackOnly,
+    /// Whatever became of a run, it is recorded that it ended well.
+    RecordFlatters,
+    /// Nothing is recorded, and said that it was.
+    RecordForgotten,
+    /// How a run ended is recorded also when it has lost the lock, over what its successors recorded.
+    RecordUnguarded,
 
     // Clean and unclean.
     /// No marker is put with the entry.
@@ -203,6 +209,9 @@ impl Mutant {
         Self::RecordUnread,
         Self::KeptOnOldLease,
         Self::FirstGivenBackOnly,
+        Self::RecordFlatters,
+        Self::RecordForgotten,
+        Self::RecordUnguarded,
     ];
 
     /// Those that need what hardly ever happens: found by histories drawn for it (regressions.rs).

@@ -7,7 +7,7 @@ use crate::clock::Instant;
 use crate::lock::entry::Entry;
 use crate::lock::key::Prefix;
 use crate::lock::limit::Limit;
-use crate::outcome::{Loss, Outcome};
+use crate::outcome::{Ended, Loss, Outcome};
 use crate::simulation::checker::CONNECT_TIMEOUT;
 use crate::simulation::host::{Host, name};
 use crate::simulation::kernel;
@@ -152,6 +152,17 @@ pub fn action(mutant: Option<Mutant>, host: &mut Host, action: Action) -> Vec<Ac
         (Mutant::StartUnguarded, Action::Prepare) => {
             host.machine.asked = false;
             host.inbox.push_front(Event::FrontReady);
+            return Vec::new();
+        }
+        // Where nothing is done once: what is remembered of that has checks of its own.
+        (Mutant::RecordFlatters, Action::Record { give_up_at, .. }) if !host.plan.policy.once => {
+            return vec![Action::Record {
+                give_up_at: *give_up_at,
+                outcome: Outcome::Command(Ended::Exited(0)),
+            }];
+        }
+        (Mutant::RecordForgotten, Action::Record { .. }) if !host.plan.policy.once => {
+            host.inbox.push_back(Event::Recorded);
             return Vec::new();
         }
         (Mutant::NoRelease, Action::Release { .. }) => {
