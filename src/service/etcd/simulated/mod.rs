@@ -12,7 +12,7 @@ mod translate;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, Bytes};
 use http::{HeaderMap, HeaderValue, Request as HttpRequest, Response as HttpResponse};
 use http_body::{Body as _, Frame};
 use tonic::body::Body;
@@ -137,30 +137,25 @@ fn refuse(refusal: Refusal) -> HttpResponse<Body> {
 /// The messages in a body.
 struct Messages {
     body: Body,
-    bytes: BytesMut,
+    bytes: Bytes,
 }
 
 /// What stands before each message: whether it is compressed, and its length.
 const HEAD: usize = 5;
 
 impl Messages {
-    fn new(body: Body) -> Self {
+    const fn new(body: Body) -> Self {
         Self {
             body,
-            bytes: BytesMut::new(),
+            bytes: Bytes::new(),
         }
     }
 
     /// The next message; none at the end.
     fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
         loop {
-            if let Some([_, length @ ..]) = self.bytes.first_chunk::<HEAD>() {
-                let length = u32::from_be_bytes(*length) as usize;
-                if self.bytes.len() >= HEAD + length {
-                    let mut message = self.bytes.split_to(HEAD + length).freeze();
-                    message.advance(HEAD);
-                    return Poll::Ready(Some(message));
-                }
+            if let Some(message) = self.take() {
+                return Poll::Ready(Some(message));
             }
             match ready!(Pin::new(&mut self.body).poll_frame(context)) {
                 Some(Ok(frame)) => self.take_in(frame.into_data().unwrap_or_default()),
@@ -169,12 +164,24 @@ impl Messages {
         }
     }
 
+    /// The first message, if all of it is there.
+    fn take(&mut self) -> Option<Bytes> {
+        let [_, length @ ..] = self.bytes.first_chunk::<HEAD>()?;
+        let end = HEAD + u32::from_be_bytes(*length) as usize;
+        // As a rule one frame is one message.
+        let mut message = match self.bytes.len().checked_sub(end)? {
+            0 => std::mem::take(&mut self.bytes),
+            _ => self.bytes.split_to(end),
+        };
+        message.advance(HEAD);
+        Some(message)
+    }
+
     fn take_in(&mut self, data: Bytes) {
-        match self.bytes.is_empty() {
-            // As a rule one frame is one message, and nobody else has it.
-            true => self.bytes = data.into(),
-            false => self.bytes.extend_from_slice(&data),
-        }
+        self.bytes = match self.bytes.is_empty() {
+            true => data,
+            false => [&self.bytes[..], &data].concat().into(),
+        };
     }
 }
 
