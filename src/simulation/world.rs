@@ -112,8 +112,8 @@ pub struct Report {
 pub struct Options {
     pub mutant: Option<Mutant>,
     pub traced: bool,
-    /// The one promise that is looked at; none is all of them.
-    pub only: Option<Kind>,
+    /// The promises that are looked at; none is all of them.
+    pub only: Option<&'static [Kind]>,
     /// The one that is not.
     pub except: Option<Kind>,
 }

@@ -180,7 +180,7 @@ pub struct Checker {
     pub commands: usize,
     pub commands_at_once: usize,
     pub lost: usize,
-    only: Option<Kind>,
+    only: Option<&'static [Kind]>,
     except: Option<Kind>,
     weather: Weather,
     /// A leader may end leases before their time.
@@ -252,7 +252,7 @@ impl Checker {
 
     /// Only the first counts.
     pub fn violated(&mut self, kind: Kind, text: String) {
-        if self.only.is_some_and(|only| only != kind) || self.except == Some(kind) {
+        if self.only.is_some_and(|only| !only.contains(&kind)) || self.except == Some(kind) {
             return;
         }
         let at = kernel::time();
