@@ -183,6 +183,15 @@ fn whoever_runs_is_not_replaced_when_a_key_goes_that_hid_a_vanished_one() {
     assert_kept(&scenario, Options::default(), &report);
 }
 
+/// Found by the simulator: with `--once` it took three seconds to read whether it was done already, nobody looked at the
+/// entry meanwhile, which was gone, and the command was started on the reading from before.
+#[test]
+fn whoever_reads_a_record_for_long_still_has_its_place_when_it_starts() {
+    let scenario = with_policies(11_000_003_810);
+    let report = run(&scenario, Options::default());
+    assert_kept(&scenario, Options::default(), &report);
+}
+
 /// Found by the simulator, and a fault of its own: a request that had been refused was sent again by somebody in between,
 /// and carried out when even the last contender was gone.
 #[test]
