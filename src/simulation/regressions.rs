@@ -192,6 +192,26 @@ fn whoever_reads_a_record_for_long_still_has_its_place_when_it_starts() {
     assert_kept(&scenario, Options::default(), &report);
 }
 
+/// The grant's answer is lost, so that it is asked for again, while that of the entry has come; the entry is deleted
+/// meanwhile, and the next one waits the lock delay and runs. Whoever had the entry must not start on what it read then.
+#[test]
+fn whoever_waits_long_for_its_grant_still_has_its_place_when_it_starts() {
+    for seed in 400..420 {
+        let mut scenario = Scenario::quiet(vec![Fault {
+            at: Duration::from_millis(100),
+            lasts: Duration::from_secs(20),
+            kind: FaultKind::DeleteEntries,
+        }]);
+        scenario.seed = seed;
+        scenario.weather = Weather::Stormy;
+        scenario.network.lost_percent = 15;
+        scenario.hosts[0].lock_delay = Duration::from_secs(2);
+        scenario.hosts[1].arrives_at = Duration::from_millis(150);
+        let report = run(&scenario, Options::default());
+        assert_kept(&scenario, Options::default(), &report);
+    }
+}
+
 /// Found by the simulator, and a fault of its own: a request that had been refused was sent again by somebody in between,
 /// and carried out when even the last contender was gone.
 #[test]

@@ -126,6 +126,8 @@ pub enum FaultKind {
     OverwriteEntry(usize),
     /// Its entry is deleted and put anew by somebody else, without a lease.
     ReplaceEntry(usize),
+    /// All entries are deleted, also of those who do not know yet that they have one. Never drawn: see `regressions`.
+    DeleteEntries,
     /// As soon as anything happens, what was before is forgotten.
     Compact,
     /// Somebody takes part in the queue by etcdctl.

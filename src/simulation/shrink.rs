@@ -118,6 +118,7 @@ const fn host_of(kind: &mut FaultKind) -> Option<&mut usize> {
         FaultKind::PauseMember(_)
         | FaultKind::CutMember(_)
         | FaultKind::Compact
+        | FaultKind::DeleteEntries
         | FaultKind::Foreign => None,
     }
 }

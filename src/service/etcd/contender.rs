@@ -87,6 +87,8 @@ pub enum Enqueued {
         cluster: ClusterId,
         /// The queues in the moment it was put, or found.
         readings: Vec<Reading>,
+        /// When that was asked for. The grant may have been waited for since then.
+        asked_at: Instant,
     },
     /// It must not wait and would have to.
     Occupied {
@@ -156,6 +158,7 @@ impl Contender {
         for _ in 0..GUARDED_TRIES_MAX {
             let txn = keys.enqueue(self.session.lease, &value, guard);
             let outstanding = &self.session.outstanding;
+            let asked_at = clock::now();
             let response = self
                 .cluster
                 .transact_followed(&txn, outstanding, give_up_at)
@@ -169,6 +172,7 @@ impl Contender {
                     token,
                     cluster,
                     readings,
+                    asked_at,
                 });
             }
             // Only a guard can have kept the entry out. What it saw need not be in the way.
@@ -200,7 +204,18 @@ impl Contender {
     }
 
     /// Waits for the admission, then watches over the keys; ends when the place is gone, and says how.
-    pub async fn follow(&self, token: Token, mut readings: Vec<Reading>) -> Loss {
+    ///
+    /// `readings` were asked for at `asked_at`. Nobody has looked at our entries since, so they are read again where that is
+    /// longer ago than a holder goes without a look.
+    pub async fn follow(
+        &self,
+        token: Token,
+        mut readings: Vec<Reading>,
+        asked_at: Instant,
+    ) -> Loss {
+        if HOLD_POLL_MIN < clock::now().since(asked_at) {
+            readings = self.read().await;
+        }
         let (read_revision, done_by) = loop {
             let admitted = match self.wait(token, readings).await {
                 Ok(read_revision) => read_revision,
