@@ -61,7 +61,8 @@ simulate: ## seeded histories: make simulate SEED=1 RUNS=100000 THREADS=2
 
 mutants: ## after how many histories the simulator finds each broken rule: the tables of docs/correctness.md
 	COUNT=1 $(SIMULATION) --test-threads 1 $(addprefix simulation::matrix::,every_mutant_is_found every_mutant_of_the_modes_is_found every_mutant_of_the_policies_is_found \
-	    every_mutant_of_a_regression_is_found every_check_finds_a_mutant_by_itself)
+	    every_mutant_of_a_regression_is_found every_check_finds_a_mutant_by_itself \
+	    the_checks_of_every_invariant_find_its_mutants)
 	@sed -n '/made by `make mutants`/,/so much for/p' docs/correctness.md
 
 bench: ## the figures of the README

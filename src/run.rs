@@ -11,7 +11,7 @@ use crate::commands::outcome_of;
 use crate::config::RunConfig;
 use crate::environment::environment;
 use crate::lock::token::{ClusterId, LeaseId, Token};
-use crate::memory::{self, Began};
+use crate::memory::{Began, Legacy};
 use crate::outcome::{Ending, Loss, Outcome};
 use crate::process::{Invocation, Manager, ManagerDeath, Memo, abilities};
 use crate::service::{Connection, Service};
@@ -182,6 +182,15 @@ impl Loop<'_> {
         }
     }
 
+    const fn legacy(&self) -> Legacy<'_> {
+        Legacy {
+            wanted: &self.config.wanted,
+            once_keep: self.config.once_keep,
+            record: self.config.plan.record,
+            began: self.began,
+        }
+    }
+
     fn perform(&mut self, supervisor: &Supervisor, action: Action) {
         match action {
             Action::Enqueue { give_up_at } => self.service.enqueue(give_up_at),
@@ -191,7 +200,7 @@ impl Loop<'_> {
             Action::Release { give_up_at } => self.service.release(give_up_at),
             Action::Keep { give_up_at, until } => {
                 let history = supervisor.history();
-                let entry = memory::kept_entry(self.config, self.began, history, until);
+                let entry = self.legacy().kept_entry(history, until);
                 self.service.keep(entry, until, give_up_at);
             }
             Action::Record {
@@ -199,7 +208,7 @@ impl Loop<'_> {
                 outcome,
             } => {
                 let history = supervisor.history();
-                let memory = memory::memory(self.config, self.began, history, &outcome);
+                let memory = self.legacy().memory(history, &outcome);
                 self.service.record(memory, give_up_at);
             }
             Action::Prepare => self.manager.prepare(),

@@ -7,7 +7,8 @@
 //! - With every entry of ours a *marker* without lease is put in the same transaction, and removed with it by
 //!   a clean release. The limit is read from it, since other people's entries are read without their values.
 //!   An entry without the marker that it was put with is not ours, or not understood: it is exclusive.
-//! - A marker without its entry means that somebody vanished. If it may have held the lock, it still counts
+//! - A marker without its entry means that somebody vanished. Its entry is the one that it was put with: another one
+//!   under the same name was put by somebody after it was gone, and changes nothing about that. If it may have held the lock, it still counts
 //!   like an entry until its lock delay is over, counted from each successor's own first sight of it, and the
 //!   marker has been removed (Chubby's lock-delay; product.md, section 5). Whether it may have held the lock
 //!   is the same rule again: what is ahead of it now was ahead of it then.
@@ -92,15 +93,19 @@ impl<'snapshot> Line<'snapshot> {
     pub fn of(snapshot: &'snapshot Snapshot) -> Self {
         let with_id = |marker: &'snapshot Marker| (marker.id.as_str(), marker);
         let markers: HashMap<&str, &Marker> = snapshot.markers.iter().map(with_id).collect();
-        let ids = snapshot.entries.iter().map(|entry| entry.id.as_str());
-        let present: HashSet<&str> = ids.collect();
+        let places = snapshot.entries.iter();
+        let places = places.map(|entry| (entry.id.as_str(), entry.create_revision));
+        let present: HashSet<(&str, i64)> = places.collect();
         let entries = snapshot.entries.iter().map(|entry| {
             let marker = markers.get(entry.id.as_str());
             let own = marker.filter(|marker| marker.create_revision == entry.create_revision);
             let limit = own.map_or(Limit::EXCLUSIVE, |marker| marker.limit);
             (entry.create_revision, limit, Claimant::Present(entry))
         });
-        let is_orphan = |marker: &&Marker| !present.contains(marker.id.as_str());
+        let is_orphan = |marker: &&Marker| {
+            let place = (marker.id.as_str(), marker.create_revision);
+            !present.contains(&place)
+        };
         let orphans = snapshot.markers.iter().filter(is_orphan);
         let orphans = orphans.map(|marker| {
             let who = Claimant::Vanished(marker);

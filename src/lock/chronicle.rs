@@ -406,11 +406,13 @@ impl Chronicle {
         let last = first.last().map_or(i64::MAX, |((place, _), _)| *place);
         let ahead = self.orphans.iter().take_while(|(place, _)| *place <= last);
         let ids = first.iter().map(|((_, id), _)| id);
-        let markers = ids.chain(ahead.map(|(_, id)| id));
+        // One whose name somebody else uses now is among both.
+        let markers: BTreeSet<&String> = ids.chain(ahead.map(|(_, id)| id)).collect();
         Snapshot {
             revision: 0,
             entries: entries.collect(),
             markers: markers
+                .into_iter()
                 .filter_map(|id| self.markers.get(id).cloned())
                 .collect(),
         }

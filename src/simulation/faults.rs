@@ -8,7 +8,7 @@ use crate::outcome::Loss;
 use crate::simulation::host::name;
 use crate::simulation::kernel;
 use crate::simulation::machine::Tree;
-use crate::simulation::protocol::{Op, Transaction};
+use crate::simulation::protocol::{Keys, Op, Transaction};
 use crate::simulation::scenario::FaultKind;
 use crate::simulation::sights::Sight;
 use crate::simulation::world::{Occurrence, World};
@@ -54,6 +54,7 @@ impl World {
             FaultKind::DeleteEntry(host) => self.take_entry(host, true, false),
             FaultKind::OverwriteEntry(host) => self.take_entry(host, false, true),
             FaultKind::ReplaceEntry(host) => self.take_entry(host, true, true),
+            FaultKind::DeleteEntries => self.delete_entries(),
             FaultKind::Compact => self.cluster.compact_until(fault.ends_at()),
             FaultKind::Foreign => self.foreign_comes(number, fault.lasts),
         }
@@ -229,11 +230,18 @@ impl World {
             }
         });
         if delete && put {
-            // Its marker finds an entry of its name again, so nobody waits the lock delay.
-            self.checker.betrayed(host);
             self.replaced
                 .insert(String::from_utf8_lossy(&replaced).into_owned());
         }
+        self.look_at_entries();
+    }
+
+    fn delete_entries(&mut self) {
+        let entries = Prefix::default().entries(&name()).into_bytes();
+        let end = [&entries[..], b"~"].concat();
+        self.cluster.interfere(|store| {
+            store.delete(&Keys { key: entries, end });
+        });
         self.look_at_entries();
     }
 

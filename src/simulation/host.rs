@@ -8,17 +8,19 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinHandle;
 
-use crate::clock::Instant;
+use crate::clock::{self, Instant};
 use crate::config::endpoint::Endpoint;
 use crate::config::tls::Tls;
 use crate::lock::entry::{Entry, QueuePolicy};
 use crate::lock::key::Prefix;
 use crate::lock::name::LockName;
 use crate::lock::token::{LeaseId, Token};
+use crate::memory::{Began, Legacy};
 use crate::service::etcd::{Connection, Etcd};
 use crate::service::{self, Wanted};
 use crate::simulation::kernel;
@@ -45,6 +47,8 @@ pub struct Host {
     pub memory: Memory,
     /// It had a place before.
     pub enqueued: bool,
+    /// What its times count from.
+    began: Began,
     /// What the process layer reports.
     pub inbox: VecDeque<Event>,
     /// What is to happen once the host, or its manager, goes on.
@@ -52,9 +56,10 @@ pub struct Host {
 }
 
 /// What a run writes into the store at its end, beyond what the service knows.
-pub struct Said {
-    pub entry: Entry,
-    pub memory: service::Memory,
+pub enum Said {
+    Nothing,
+    Entry(Entry),
+    Memory(service::Memory),
 }
 
 /// The manager process.
@@ -66,6 +71,8 @@ pub struct Manager {
     first: Vec<Action>,
     farewell: Option<JoinHandle<()>>,
     wake_at: Option<Instant>,
+    /// Something has happened since its service waited.
+    pub is_stirred: bool,
 }
 
 impl Host {
@@ -76,6 +83,10 @@ impl Host {
             plan,
             memory: Memory::default(),
             enqueued: false,
+            began: Began {
+                at: Instant::from_nanos(0),
+                wall: Timestamp::UNIX_EPOCH,
+            },
             manager: None,
             inbox: VecDeque::new(),
             deferred: Vec::new(),
@@ -84,6 +95,10 @@ impl Host {
 
     /// The run begins.
     pub fn begin(&mut self, members: usize, connect_timeout: Duration) {
+        self.began = Began {
+            at: self.now(),
+            wall: clock::wall(),
+        };
         let endpoints = (0..members).map(|member| {
             // Hosts prefer different members.
             let url = format!("http://member{}:2379", (member + self.number) % members);
@@ -106,6 +121,7 @@ impl Host {
             first,
             farewell: None,
             wake_at: None,
+            is_stirred: true,
         });
     }
 
@@ -169,7 +185,27 @@ impl Host {
             conflict_status: 75,
             hold_min: self.plan.policy.hold_min,
             once: self.plan.policy.once,
-            record: false,
+            record: self.plan.policy.record,
+        }
+    }
+
+    /// What it writes into the store at its end, with this action.
+    pub fn said(&self, action: &Action) -> Said {
+        let Some(manager) = &self.manager else {
+            return Said::Nothing;
+        };
+        let history = manager.supervisor.history();
+        let wanted = self.wanted();
+        let legacy = Legacy {
+            wanted: &wanted,
+            once_keep: policies::KEEP,
+            record: self.plan.policy.record,
+            began: self.began,
+        };
+        match action {
+            Action::Record { outcome, .. } => Said::Memory(legacy.memory(history, outcome)),
+            Action::Keep { until, .. } => Said::Entry(legacy.kept_entry(history, *until)),
+            _ => Said::Nothing,
         }
     }
 
@@ -217,16 +253,21 @@ impl Manager {
     pub fn perform(&mut self, action: Action, said: Said) -> Option<Action> {
         let _context = self.runtime.enter();
         let etcd = self.etcd.as_mut()?;
-        match action {
-            Action::Enqueue { give_up_at } => etcd.enqueue(give_up_at),
-            Action::Renew { give_up_at } => etcd.renew(give_up_at),
-            Action::Announce => etcd.announce(),
-            Action::AnswerBreak { within } => etcd.answer_break(within),
-            Action::Release { give_up_at } => etcd.release(give_up_at),
-            Action::Keep { give_up_at, until } => etcd.keep(said.entry, until, give_up_at),
-            Action::Record { give_up_at, .. } => etcd.record(said.memory, give_up_at),
-            other => return Some(other),
+        match (action, said) {
+            (Action::Enqueue { give_up_at }, _) => etcd.enqueue(give_up_at),
+            (Action::Renew { give_up_at }, _) => etcd.renew(give_up_at),
+            (Action::Announce, _) => etcd.announce(),
+            (Action::AnswerBreak { within }, _) => etcd.answer_break(within),
+            (Action::Release { give_up_at }, _) => etcd.release(give_up_at),
+            (Action::Keep { give_up_at, until }, Said::Entry(entry)) => {
+                etcd.keep(entry, until, give_up_at);
+            }
+            (Action::Record { give_up_at, .. }, Said::Memory(memory)) => {
+                etcd.record(memory, give_up_at);
+            }
+            (other, _) => return Some(other),
         }
+        self.is_stirred = true;
         None
     }
 
@@ -235,6 +276,7 @@ impl Manager {
         if let Some(etcd) = self.etcd.take() {
             let farewell = etcd.farewell(now + FAREWELL);
             self.farewell = Some(self.runtime.spawn(farewell));
+            self.is_stirred = true;
         }
     }
 
@@ -245,7 +287,9 @@ impl Manager {
 
     /// Runs the service until it waits for something.
     pub fn run_until_idle(&mut self) {
-        run_until_idle(&self.runtime);
+        if std::mem::take(&mut self.is_stirred) {
+            run_until_idle(&self.runtime);
+        }
     }
 
     /// The deadline for which the timer has to be set anew.

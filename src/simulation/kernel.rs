@@ -7,7 +7,7 @@
 
 use std::cell::RefCell;
 use std::cmp::{Ordering, Reverse};
-use std::collections::{BTreeMap, BinaryHeap, VecDeque};
+use std::collections::{BinaryHeap, VecDeque};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -35,18 +35,30 @@ pub struct Clock {
     pub missed: Duration,
 }
 
+/// Up to here, two weeks, a time multiplied by a rate fits into 64 bits.
+const SHORT_NANOS: u64 = 1 << 50;
+
 impl Clock {
     pub fn at(&self, time: Time) -> Instant {
-        let nanos = (time.saturating_sub(self.missed)).as_nanos() as i128;
-        let drifted = nanos + nanos * i128::from(self.rate_ppm) / 1_000_000;
-        Instant::from_nanos((self.offset.as_nanos() as i128 + drifted) as u64)
+        let nanos = time.saturating_sub(self.missed).as_nanos() as u64;
+        let drift = match nanos < SHORT_NANOS {
+            true => nanos as i64 * self.rate_ppm / 1_000_000,
+            false => (i128::from(nanos) * i128::from(self.rate_ppm) / 1_000_000) as i64,
+        };
+        let offset = self.offset.as_nanos() as u64;
+        Instant::from_nanos(offset.wrapping_add(nanos).wrapping_add_signed(drift))
     }
 
     /// The first true time at which this clock shows `instant`, if it is not suspended meanwhile.
     pub fn when(&self, instant: Instant) -> Time {
-        let drifted = i128::from(instant.as_nanos()) - self.offset.as_nanos() as i128;
-        let nanos = drifted * 1_000_000 / (1_000_000 + i128::from(self.rate_ppm));
-        let mut time = Duration::from_nanos(nanos.max(0) as u64) + self.missed;
+        let offset = self.offset.as_nanos() as u64;
+        let drifted = instant.as_nanos().saturating_sub(offset);
+        let second = 1_000_000_u64.wrapping_add_signed(self.rate_ppm);
+        let nanos = match drifted < SHORT_NANOS {
+            true => drifted / second * 1_000_000 + drifted % second * 1_000_000 / second,
+            false => (u128::from(drifted) * 1_000_000 / u128::from(second)) as u64,
+        };
+        let mut time = Duration::from_nanos(nanos) + self.missed;
         while self.at(time) < instant {
             time += Duration::from_nanos(1);
         }
@@ -55,15 +67,15 @@ impl Clock {
 }
 
 struct Scheduled {
-    at: Time,
-    number: u64,
+    /// When it happens, in nanoseconds, and then which one it is of those that were scheduled.
+    order: (u64, u64),
     /// In a box: it is large, and a heap moves its elements.
     what: Box<Occurrence>,
 }
 
 impl PartialEq for Scheduled {
     fn eq(&self, other: &Self) -> bool {
-        self.number == other.number
+        self.order == other.order
     }
 }
 
@@ -77,7 +89,7 @@ impl PartialOrd for Scheduled {
 
 impl Ord for Scheduled {
     fn cmp(&self, other: &Self) -> Ordering {
-        (self.at, self.number).cmp(&(other.at, other.number))
+        self.order.cmp(&other.order)
     }
 }
 
@@ -90,6 +102,53 @@ struct Slot {
     notices: VecDeque<Notice>,
 }
 
+/// All of them. A number is never given twice: a slot that is used again has another one.
+#[derive(Default)]
+struct Slots {
+    slots: Vec<(u64, Option<Slot>)>,
+    free: Vec<usize>,
+    made: u64,
+}
+
+/// So many of the bits of a number say where its slot is.
+const PLACE_BITS: u32 = 20;
+
+impl Slots {
+    fn make(&mut self) -> u64 {
+        self.made += 1;
+        let place = self.free.pop().unwrap_or(self.slots.len());
+        assert!(place < 1 << PLACE_BITS, "too much is waited for");
+        let number = self.made << PLACE_BITS | place as u64;
+        let slot = (number, Some(Slot::default()));
+        match self.slots.get_mut(place) {
+            Some(free) => *free = slot,
+            None => self.slots.push(slot),
+        }
+        number
+    }
+
+    const fn place(number: u64) -> usize {
+        (number & ((1 << PLACE_BITS) - 1)) as usize
+    }
+
+    fn get(&mut self, number: u64) -> Option<&mut Slot> {
+        let (known, slot) = self.slots.get_mut(Self::place(number))?;
+        slot.as_mut().filter(|_| *known == number)
+    }
+
+    fn own(&mut self, number: u64) -> &mut Slot {
+        self.get(number).expect("ours")
+    }
+
+    fn forget(&mut self, number: u64) -> Option<Slot> {
+        let place = Self::place(number);
+        let (known, slot) = self.slots.get_mut(place)?;
+        let slot = slot.take_if(|_| *known == number)?;
+        self.free.push(place);
+        Some(slot)
+    }
+}
+
 pub struct Kernel {
     now: Time,
     queue: BinaryHeap<Reverse<Scheduled>>,
@@ -97,8 +156,7 @@ pub struct Kernel {
     clocks: Vec<Clock>,
     /// Whose code runs at the moment.
     host: usize,
-    slots: BTreeMap<u64, Slot>,
-    numbers: u64,
+    slots: Slots,
     random: Random,
     sights: Sights,
     seed: u64,
@@ -127,8 +185,7 @@ impl Kernel {
             scheduled: 0,
             clocks,
             host: 0,
-            slots: BTreeMap::new(),
-            numbers: 0,
+            slots: Slots::default(),
             random: Random::new(seed),
             sights: Sights::default(),
             seed,
@@ -146,12 +203,6 @@ impl Kernel {
         drop(kernel);
     }
 
-    fn slot(&mut self) -> u64 {
-        self.numbers += 1;
-        self.slots.insert(self.numbers, Slot::default());
-        self.numbers
-    }
-
     /// A history that would never end says so, and which one it is.
     fn goes_round(&mut self) -> &str {
         let (now, host, seed) = (self.now, self.host, self.seed);
@@ -162,9 +213,9 @@ impl Kernel {
 
     fn schedule(&mut self, at: Time, what: Occurrence) {
         self.scheduled += 1;
+        let at = at.max(self.now).as_nanos() as u64;
         self.queue.push(Reverse(Scheduled {
-            at: at.max(self.now),
-            number: self.scheduled,
+            order: (at, self.scheduled),
             what: Box::new(what),
         }));
     }
@@ -189,10 +240,12 @@ pub fn schedule(at: Time, what: Occurrence) {
 }
 
 /// The next thing to happen; the clocks go on to when it does.
-pub fn next() -> Option<Occurrence> {
+pub fn next() -> Option<Box<Occurrence>> {
     with(|kernel| {
         let Reverse(scheduled) = kernel.queue.pop()?;
-        kernel.at_once = match scheduled.at == kernel.now {
+        let (at, _) = scheduled.order;
+        let at = Duration::from_nanos(at);
+        kernel.at_once = match at == kernel.now {
             true => kernel.at_once + 1,
             false => 0,
         };
@@ -200,14 +253,14 @@ pub fn next() -> Option<Occurrence> {
             kernel.goes_round();
         }
         kernel.looks = 0;
-        kernel.now = scheduled.at;
-        Some(*scheduled.what)
+        kernel.now = at;
+        Some(scheduled.what)
     })
 }
 
 /// Who goes round in circles, if somebody does.
 pub fn circle() -> Option<String> {
-    with(|kernel| kernel.circle.clone())
+    with(|kernel| kernel.circle.take())
 }
 
 /// Lets timers fire so much too early.
@@ -243,7 +296,7 @@ pub fn host_now(host: usize) -> Instant {
 /// Whether somebody still waits for that slot; it is filled by `fill`.
 fn fill(slot: u64, fill: impl FnOnce(&mut Slot)) -> bool {
     let waker = with(|kernel| {
-        let slot = kernel.slots.get_mut(&slot)?;
+        let slot = kernel.slots.get(slot)?;
         fill(slot);
         Some(slot.waker.take())
     });
@@ -319,11 +372,11 @@ impl Future for Reached {
             return Poll::Ready(());
         }
         let (host, instant) = (self.host, self.instant);
-        let fired = |timer: u64| with(|kernel| kernel.slots[&timer].fired);
+        let fired = |timer: u64| with(|kernel| kernel.slots.own(timer).fired);
         if self.timer.is_none_or(fired) {
             forget(self.timer);
             self.timer = with(|kernel| {
-                let timer = kernel.slot();
+                let timer = kernel.slots.make();
                 let at = kernel.clocks[host].when(instant);
                 kernel.schedule(at, Occurrence::Timer { host, timer });
                 Some(timer)
@@ -342,10 +395,7 @@ impl Drop for Reached {
 fn wait_for<T>(slot: u64, context: &Context<'_>) -> Poll<T> {
     let waker = context.waker().clone();
     // The old one may be the last that holds its task: dropped outside the borrow.
-    let _old = with(|kernel| {
-        let slot = kernel.slots.get_mut(&slot).expect("ours");
-        slot.waker.replace(waker)
-    });
+    let _old = with(|kernel| kernel.slots.own(slot).waker.replace(waker));
     Poll::Pending
 }
 
@@ -353,7 +403,7 @@ fn forget(slot: Option<u64>) {
     if let Some(slot) = slot
         && is_running()
     {
-        with(|kernel| kernel.slots.remove(&slot));
+        with(|kernel| kernel.slots.forget(slot));
     }
 }
 
@@ -365,7 +415,7 @@ pub struct Exchange {
 impl Exchange {
     pub fn send(member: usize, request: Request) -> Self {
         with(|kernel| {
-            let exchange = kernel.slot();
+            let exchange = kernel.slots.make();
             let host = kernel.host;
             kernel.schedule(
                 kernel.now,
@@ -385,7 +435,7 @@ impl Future for Exchange {
     type Output = Reply;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Reply> {
-        let reply = with(|kernel| kernel.slots.get_mut(&self.slot).expect("ours").reply.take());
+        let reply = with(|kernel| kernel.slots.own(self.slot).reply.take());
         match reply {
             Some(reply) => Poll::Ready(reply),
             None => wait_for(self.slot, context),
@@ -407,15 +457,12 @@ pub struct Stream {
 
 impl Stream {
     pub fn open(member: usize) -> Self {
-        let number = with(Kernel::slot);
+        let number = with(|kernel| kernel.slots.make());
         Self { number, member }
     }
 
     pub fn poll_notice(&self, context: &mut Context<'_>) -> Poll<Notice> {
-        let notices = |kernel: &mut Kernel| {
-            let slot = kernel.slots.get_mut(&self.number).expect("ours");
-            slot.notices.pop_front()
-        };
+        let notices = |kernel: &mut Kernel| kernel.slots.own(self.number).notices.pop_front();
         match with(notices) {
             Some(notice) => Poll::Ready(notice),
             None => wait_for(self.number, context),

@@ -1,6 +1,6 @@
 //! A seeded world in which the shipped code runs: the supervisor, the lock's rules and the whole service on etcd,
 //! against a model of etcd, the network, the clocks and the processes. No thread, no socket, no process, and no
-//! time passes: some hundred histories a second on one core, each the same again for the same seed.
+//! time passes: a thousand histories a second on one core, each the same again for the same seed.
 //!
 //! ```text
 //!  Scenario ──▶ World ── turns ──▶ Host: Supervisor (shipped) ◀─▶ Etcd (shipped) ── etcd-client
@@ -50,6 +50,8 @@ mod host;
 mod shell;
 // Everything that happens.
 mod world;
+// What is looked at after it.
+mod observer;
 // Everything that goes wrong.
 mod faults;
 // What must hold.

@@ -1,6 +1,7 @@
 //! Messages on their way: late, lost, overtaken by others, held up by a link that is cut.
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::time::Duration;
 
 use crate::simulation::cluster::Asked;
@@ -129,7 +130,7 @@ impl World {
             host,
             member,
             exchange,
-            request,
+            request: Rc::new(request),
         };
         match self.links.fate(&mut self.random, host, member) {
             Fate::Arrives(at) => {
@@ -153,7 +154,7 @@ impl World {
 
     pub fn send_reply(&mut self, asked: Asked, reply: Reply) {
         let changed = !matches!(
-            asked.request,
+            *asked.request,
             Request::Connect | Request::Get { .. } | Request::TimeToLive { .. }
         );
         let lost = || {
@@ -218,42 +219,43 @@ impl World {
             let (answer, what) = (trace::spoken_reply(&reply), trace::spoken(&asked.request));
             format!("host {host}   <= member {member}: {answer} to {what}")
         });
-        let heard = kernel::answer(asked.exchange, reply.clone());
+        let kept = match reply {
+            Reply::Answered(_, Answer::Granted { lease, ttl }) => Some((lease, ttl)),
+            Reply::Answered(_, Answer::KeptAlive { lease, ttl: 1.. }) => {
+                Some((lease, self.cluster.store.ttl(lease).unwrap_or_default()))
+            }
+            _ => None,
+        };
+        let heard = kernel::answer(asked.exchange, reply);
         if !self.replied.insert(asked.exchange) {
             kernel::saw(Sight::ReplyTwice);
         }
         if heard {
-            if let Reply::Answered(_, Answer::Granted { lease, ttl }) = &reply {
+            if let Some((lease, ttl)) = kept {
                 self.checker
-                    .granted(asked.host, asked.exchange, *lease, *ttl);
+                    .kept_alive(asked.host, asked.exchange, lease, ttl);
             }
-            if let Reply::Answered(_, Answer::KeptAlive { lease, ttl: 1.. }) = &reply {
-                let ttl = self.cluster.store.ttl(*lease).unwrap_or_default();
-                self.checker
-                    .kept_alive(asked.host, asked.exchange, *lease, ttl);
-            }
-            self.turn(asked.host);
+            self.stir(asked.host);
         }
     }
 
-    /// A request takes its place in the log.
+    /// A request takes its place in the log, if it can.
     pub fn commit(&mut self, asked: Asked) {
+        if !self.cluster.can_serve(asked.member) {
+            return self.cluster.commit(asked);
+        }
         self.check_request(&asked);
-        let request = asked.request.clone();
-        let host = asked.host;
         self.look_at_repetition(&asked);
-        self.cluster.commit(asked);
         self.trace.note(|| {
-            format!(
-                "etcd     has done {} of host {host}",
-                trace::spoken(&request)
-            )
+            let (host, what) = (asked.host, trace::spoken(&asked.request));
+            format!("etcd     has done {what} of host {host}")
         });
+        self.cluster.commit(asked);
     }
 
     /// Is this carried out again, or by another member too, or when nobody wants it any more?
     fn look_at_repetition(&mut self, asked: &Asked) {
-        let changes = match &asked.request {
+        let changes = match &*asked.request {
             Request::Grant { lease, .. } => {
                 let by = self.granted_by.entry(*lease).or_insert(asked.member);
                 if *by != asked.member {
@@ -265,7 +267,7 @@ impl World {
             Request::Delete { .. } | Request::Revoke { .. } => true,
             _ => false,
         };
-        if changes && !self.carried_out.insert(asked.exchange) {
+        if changes && self.cluster.has_settled(asked.exchange) {
             kernel::saw(Sight::RequestTwice);
             self.checker.sent_again_by_others(&asked.request);
         }

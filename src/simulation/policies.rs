@@ -1,23 +1,24 @@
-//! Histories in which runs keep their locks after their end, do a thing once, and take older waiters' places away: the
-//! same as without, but for that. It is drawn apart from everything else, so that a seed means the same history with it
+//! Histories in which runs keep their locks after their end, do a thing once, take older waiters' places away, and record
+//! how they ended: the same as without, but for that. It is drawn apart from everything else, so that a seed means the same history with it
 //! and without.
 
 use std::time::Duration;
 
 use crate::lock::key::Prefix;
 use crate::lock::name::LockName;
-use crate::lock::once::{OnceId, OnceRecord};
-use crate::outcome::{Ended, Outcome};
-use crate::service::{Done, Memory};
-use crate::simulation::host::{Host, name};
+use crate::lock::once::OnceId;
+use crate::simulation::host::name;
 use crate::simulation::random::Random;
 use crate::simulation::scenario::{Policy, Scenario};
 
 /// Sets these draws apart from those of the history itself.
 const APART: u64 = 0x706f_6c69;
 
+/// The same for `--record`, which came later.
+const APART_TOO: u64 = 0x7265_636f;
+
 /// Longer than any history.
-const KEEP: Duration = Duration::from_secs(100_000);
+pub const KEEP: Duration = Duration::from_secs(100_000);
 
 /// The history of a seed, with policies.
 pub fn with_policies(seed: u64) -> Scenario {
@@ -34,10 +35,15 @@ pub fn with_policies(seed: u64) -> Scenario {
             once,
             latest,
             also: random.percent(40),
+            record: false,
         };
     }
     if latest && random.percent(40) {
         admitted_in_between(&mut scenario, &mut random);
+    }
+    let mut random = Random::new(seed ^ APART_TOO);
+    for host in &mut scenario.hosts {
+        host.policy.record = random.percent(50);
     }
     scenario
 }
@@ -82,20 +88,6 @@ pub fn once_id() -> OnceId {
 /// Where it is remembered.
 pub fn once_key() -> String {
     Prefix::default().once_record(&name(), &once_id())
-}
-
-/// What is to be remembered of a run that ended like this: as `memory.rs` has it.
-pub fn memory(host: &Host, outcome: &Outcome) -> Memory {
-    let succeeded = *outcome == Outcome::Command(Ended::Exited(0));
-    let place = host.place().filter(|_| succeeded && host.plan.policy.once);
-    Memory {
-        done: place.map(|(token, _)| Done {
-            key: once_key(),
-            value: OnceRecord::new(&host.entry(), token, String::new()).to_json(),
-            keep: KEEP,
-        }),
-        ..Memory::default()
-    }
 }
 
 #[cfg(test)]

@@ -73,6 +73,12 @@ impl Transaction {
         self.then.iter().any(deletes)
     }
 
+    /// Whether it deletes anything, if its comparisons hold.
+    pub fn deletes_any(&self) -> bool {
+        let mut then = self.then.iter();
+        then.any(|op| matches!(op, Op::Delete { .. }))
+    }
+
     /// What hangs on a lease that it puts, if its comparisons hold: those leases.
     pub fn leases_of_puts(&self) -> impl Iterator<Item = i64> + '_ {
         self.then.iter().filter_map(|op| match op {

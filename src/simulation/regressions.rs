@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::modes::mixed;
 use super::policies::with_policies;
 use super::scenario::{Fault, FaultKind, Scenario, Weather};
 use super::sights::Sight;
@@ -144,6 +145,15 @@ fn what_was_given_back_does_not_come_back_where_the_lease_was_taken() {
     }
 }
 
+/// The history of a seed with policies, as it was drawn before anybody recorded how it ended.
+fn unrecorded(seed: u64) -> Scenario {
+    let mut scenario = with_policies(seed);
+    for host in &mut scenario.hosts {
+        host.policy.record = false;
+    }
+    scenario
+}
+
 /// Found by the simulator, as they were drawn: an entry that somebody overwrote stayed when the lease was gone that the sign
 /// was to hang on; and one that somebody deleted, and a request that was overtaken put anew, stayed on its lease.
 #[test]
@@ -159,9 +169,59 @@ fn what_others_did_to_the_entry_does_not_keep_it_from_being_given_back() {
 /// without a lease, stayed.
 #[test]
 fn of_several_locks_an_entry_that_was_overwritten_is_given_back() {
-    let scenario = with_policies(7_000_002_163);
+    let scenario = unrecorded(7_000_002_163);
     let report = run(&scenario, Options::default());
     assert_kept(&scenario, Options::default(), &report);
+}
+
+/// Found by the simulator: somebody deleted a holder's entry and put another key under its name, the next one was admitted
+/// without the lock delay; and when that key went, the marker stood before it, and a newer waiter took its place away.
+#[test]
+fn whoever_runs_is_not_replaced_when_a_key_goes_that_hid_a_vanished_one() {
+    let scenario = unrecorded(9_000_012_265);
+    let report = run(&scenario, Options::default());
+    assert_kept(&scenario, Options::default(), &report);
+}
+
+/// Found by the simulator: with `--once` it took three seconds to read whether it was done already, nobody looked at the
+/// entry meanwhile, which was gone, and the command was started on the reading from before.
+#[test]
+fn whoever_reads_a_record_for_long_still_has_its_place_when_it_starts() {
+    let scenario = with_policies(11_000_003_810);
+    let report = run(&scenario, Options::default());
+    assert_kept(&scenario, Options::default(), &report);
+}
+
+/// The grant's answer is lost, so that it is asked for again, while that of the entry has come; the entry is deleted
+/// meanwhile, and the next one waits the lock delay and runs. Whoever had the entry must not start on what it read then.
+#[test]
+fn whoever_waits_long_for_its_grant_still_has_its_place_when_it_starts() {
+    for seed in 400..420 {
+        let mut scenario = Scenario::quiet(vec![Fault {
+            at: Duration::from_millis(100),
+            lasts: Duration::from_secs(20),
+            kind: FaultKind::DeleteEntries,
+        }]);
+        scenario.seed = seed;
+        scenario.weather = Weather::Stormy;
+        scenario.network.lost_percent = 15;
+        scenario.hosts[0].lock_delay = Duration::from_secs(2);
+        scenario.hosts[1].arrives_at = Duration::from_millis(150);
+        let report = run(&scenario, Options::default());
+        assert_kept(&scenario, Options::default(), &report);
+    }
+}
+
+/// Found by the simulator, and a fault of its own: a request that had been refused was sent again by somebody in between,
+/// and carried out when even the last contender was gone.
+#[test]
+fn what_was_refused_and_is_sent_again_by_others_is_not_ours() {
+    for family in [Scenario::draw, mixed, unrecorded] {
+        let scenario = family(1_795_841_817_084_513);
+        let report = run(&scenario, Options::default());
+        assert_kept(&scenario, Options::default(), &report);
+        assert!(report.sights.times(Sight::RequestTwice) > 0);
+    }
 }
 
 /// Found by the simulator, and a fault of its own: grant and entry came a second time, sent by somebody in between, when

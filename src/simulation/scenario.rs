@@ -77,6 +77,8 @@ pub struct Policy {
     pub latest: bool,
     /// `--also`, with the same other lock as all others that want it.
     pub also: bool,
+    /// `--record`
+    pub record: bool,
 }
 
 /// What is run under the lock.
@@ -124,6 +126,8 @@ pub enum FaultKind {
     OverwriteEntry(usize),
     /// Its entry is deleted and put anew by somebody else, without a lease.
     ReplaceEntry(usize),
+    /// All entries are deleted, also of those who do not know yet that they have one. Never drawn: see `regressions`.
+    DeleteEntries,
     /// As soon as anything happens, what was before is forgotten.
     Compact,
     /// Somebody takes part in the queue by etcdctl.
@@ -372,6 +376,7 @@ impl Scenario {
                         FaultKind::RevokeLease(host),
                         FaultKind::DeleteEntry(host),
                         FaultKind::OverwriteEntry(host),
+                        FaultKind::ReplaceEntry(host),
                         FaultKind::Signal(host),
                     ]
                 })

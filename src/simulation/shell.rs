@@ -5,7 +5,6 @@ use std::time::Duration;
 use crate::clock::Instant;
 use crate::lock::key::Prefix;
 use crate::outcome::{Ended, Loss, Outcome};
-use crate::service::Memory;
 use crate::simulation::checker::Kind;
 use crate::simulation::host::{Said, name};
 use crate::simulation::kernel;
@@ -28,6 +27,14 @@ impl World {
         let first = manager.first_actions();
         self.perform_all(host, first);
         self.turn(host);
+    }
+
+    /// Something came that its service waits for.
+    pub fn stir(&mut self, number: usize) {
+        if let Some(manager) = self.hosts[number].manager.as_mut() {
+            manager.is_stirred = true;
+        }
+        self.turn(number);
     }
 
     /// Lets the manager of a host go on until it waits.
@@ -146,6 +153,10 @@ impl World {
             Event::FrontGone | Event::WitnessGone | Event::Signal(_) => {
                 self.checker.may_kill_at_once(number);
             }
+            Event::Recorded if host.plan.policy.record && !host.plan.policy.once => {
+                let token = host.place().map(|(token, _)| token.get());
+                self.checker.told_of_record(number, token);
+            }
             Event::Released if self.checker.has_kept(number) => {}
             Event::Released => {
                 if let Some((token, lease)) = host.place() {
@@ -157,6 +168,7 @@ impl World {
                     };
                     let left: Vec<String> = keys.iter().filter(is_ours).cloned().collect();
                     self.checker.released(number, lease.get(), keys, &left);
+                    self.look_at_entries();
                 }
             }
             _ => {}
@@ -190,12 +202,9 @@ impl World {
             }
             _ => {}
         }
-        let said = Said {
-            entry: host.entry(),
-            memory: match &action {
-                Action::Record { outcome, .. } => policies::memory(host, outcome),
-                _ => Memory::default(),
-            },
+        let said = match &action {
+            Action::Record { .. } | Action::Keep { .. } => host.said(&action),
+            _ => Said::Nothing,
         };
         let Some(manager) = self.hosts[number].manager.as_mut() else {
             return;

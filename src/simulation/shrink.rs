@@ -70,11 +70,12 @@ fn candidates(scenario: &Scenario) -> Vec<Scenario> {
     candidates
 }
 
-fn plainer_plans() -> [fn(&mut HostPlan); 8] {
+fn plainer_plans() -> [fn(&mut HostPlan); 9] {
     [
         |host| host.rate_ppm = 0,
         |host| host.wait = None,
         |host| host.nonblock = false,
+        |host| host.policy.record = false,
         |host| host.max_runtime = None,
         |host| host.command.leftovers = None,
         |host| host.command.errno = None,
@@ -117,6 +118,7 @@ const fn host_of(kind: &mut FaultKind) -> Option<&mut usize> {
         FaultKind::PauseMember(_)
         | FaultKind::CutMember(_)
         | FaultKind::Compact
+        | FaultKind::DeleteEntries
         | FaultKind::Foreign => None,
     }
 }

@@ -30,7 +30,7 @@ sights! {
     MessageLate,
     /// a message overtook another one on the same way
     Reordered,
-    /// a request was carried out twice
+    /// a request was carried out twice, or after it was refused
     RequestTwice,
     /// a reply came twice
     ReplyTwice,
@@ -140,6 +140,10 @@ sights! {
     NotRecorded,
     /// a lock was kept without its run
     KeptOn,
+    /// it was recorded how a run ended that had not lost its lock
+    Recorded,
+    /// it was recorded that a run lost its lock
+    LossRecorded,
 }
 
 /// How often each of them happened.

@@ -248,15 +248,15 @@ impl Store {
     }
 
     fn within(&self, keys: &Keys) -> impl Iterator<Item = (&[u8], &Value)> {
+        let start = keys.key.as_slice();
         let end = match keys.end.as_slice() {
-            [] => Bound::Included(keys.key.clone()),
+            [] => Bound::Included(start),
             [0] => Bound::Unbounded,
             // An empty range, and not one that panics.
-            end => Bound::Excluded(end.to_vec().max(keys.key.clone())),
+            end => Bound::Excluded(end.max(start)),
         };
-        let start = Bound::Included(keys.key.clone());
         self.keys
-            .range((start, end))
+            .range::<[u8], _>((Bound::Included(start), end))
             .map(|(key, value)| (key.as_slice(), value))
     }
 

@@ -16,7 +16,7 @@ const FIXED: u64 = 300;
 const FRESH: u64 = 100;
 
 /// Seen, and not asked for: what is beyond a promise.
-const EXCUSED: [Sight; 6] = [
+const EXCUSED: [Sight; 8] = [
     Sight::CameBackLate,
     Sight::CameBackByOthers,
     // See `policies`.
@@ -24,6 +24,8 @@ const EXCUSED: [Sight; 6] = [
     Sight::Superseded,
     Sight::NotRecorded,
     Sight::KeptOn,
+    Sight::Recorded,
+    Sight::LossRecorded,
 ];
 
 /// What a trial came to.

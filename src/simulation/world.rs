@@ -3,19 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::lock::entry::Terms;
-use crate::lock::key::Prefix;
-use crate::lock::limit::Limit;
 use crate::simulation::checker::{Checker, Kind, Violation};
 use crate::simulation::cluster::{Asked, Cluster, Effect, Knobs};
-use crate::simulation::host::{Host, name};
+use crate::simulation::host::Host;
 use crate::simulation::kernel::{self, Clock, Kernel, Time};
 use crate::simulation::machine::Step;
 use crate::simulation::mutants::{self, Mutant};
 use crate::simulation::network::Links;
-use crate::simulation::protocol::{Header, KeyValue, Keys, Notice, Reply, Request};
+use crate::simulation::protocol::{Header, Notice, Reply, Request};
 use crate::simulation::random::Random;
-use crate::simulation::scenario::{Fault, FaultKind, HostPlan, Scenario};
+use crate::simulation::scenario::{HostPlan, Scenario};
 use crate::simulation::sights::{Sight, Sights};
 use crate::simulation::trace::Trace;
 
@@ -111,8 +108,10 @@ pub struct Report {
 pub struct Options {
     pub mutant: Option<Mutant>,
     pub traced: bool,
-    /// The one promise that is looked at; none is all of them.
-    pub only: Option<Kind>,
+    /// The promises that are looked at; none is all of them.
+    pub only: Option<&'static [Kind]>,
+    /// The one that is not.
+    pub except: Option<Kind>,
 }
 
 pub struct World {
@@ -127,11 +126,12 @@ pub struct World {
     pub steps: u64,
     /// Keys of contenders that somebody else has put anew.
     pub replaced: BTreeSet<String>,
-    /// The exchanges whose requests were carried out, and those of which a reply came.
-    pub carried_out: BTreeSet<u64>,
+    /// The exchanges of which a reply came.
     pub replied: BTreeSet<u64>,
     /// Which member each lease was first granted through.
     pub granted_by: BTreeMap<i64, usize>,
+    /// Somebody records how it ended.
+    pub is_recorded: bool,
 }
 
 /// How long after the others' leases the last contender comes, and how long after it the store is looked at.
@@ -172,15 +172,15 @@ impl World {
                 .map(|(number, plan)| Host::new(number, plan))
                 .collect(),
             links: Links::new(&scenario),
-            checker: Checker::new(&scenario, options.only),
+            checker: Checker::new(&scenario, options),
             trace: Trace::new(options.traced),
             random,
             mutant: options.mutant,
             steps: 0,
             replaced: BTreeSet::new(),
-            carried_out: BTreeSet::new(),
             replied: BTreeSet::new(),
             granted_by: BTreeMap::new(),
+            is_recorded: scenario.hosts.iter().any(|host| host.policy.record),
             scenario,
         }
     }
@@ -207,7 +207,7 @@ impl World {
                 self.checker.never_ended();
                 break;
             };
-            if matches!(what, Occurrence::Inspect) {
+            if matches!(*what, Occurrence::Inspect) {
                 self.inspect();
                 break;
             }
@@ -226,27 +226,37 @@ impl World {
         }
     }
 
-    pub fn happen(&mut self, what: Occurrence) {
-        match what {
+    /// The host that this has to wait for, since it, or its manager, does not go on.
+    fn held_up(&self, what: &Occurrence) -> Option<usize> {
+        let (host, is_of_manager) = match what {
             Occurrence::Timer { host, .. }
             | Occurrence::Wake(host)
             | Occurrence::Notice { host, .. }
             | Occurrence::Reply {
                 asked: Asked { host, .. },
                 ..
-            } if !self.hosts[host].machine.manager_runs() => {
-                self.hosts[host].deferred.push(what);
-            }
+            } => (*host, true),
             Occurrence::Process { host, .. }
             | Occurrence::Guard(host)
-            | Occurrence::Write { host, .. }
-                if self.hosts[host].machine.is_suspended() =>
-            {
-                self.hosts[host].deferred.push(what);
-            }
+            | Occurrence::Write { host, .. } => (*host, false),
+            _ => return None,
+        };
+        let machine = &self.hosts[host].machine;
+        let goes_on = match is_of_manager {
+            true => machine.manager_runs(),
+            false => !machine.is_suspended(),
+        };
+        (!goes_on).then_some(host)
+    }
+
+    pub fn happen(&mut self, what: Box<Occurrence>) {
+        if let Some(host) = self.held_up(&what) {
+            return self.hosts[host].deferred.push(*what);
+        }
+        match *what {
             Occurrence::Timer { host, timer } => {
                 if kernel::fire(timer) {
-                    self.turn(host);
+                    self.stir(host);
                 }
             }
             Occurrence::Sent {
@@ -264,7 +274,7 @@ impl World {
                 notice,
             } => {
                 if kernel::notify(stream, notice) {
-                    self.turn(host);
+                    self.stir(host);
                 }
             }
             Occurrence::Arrive(host) => self.arrive(host),
@@ -312,6 +322,9 @@ impl World {
 
     /// What the cluster did becomes known, where it does.
     pub fn settle_effects(&mut self) {
+        if self.cluster.effects.is_empty() {
+            return;
+        }
         for effect in std::mem::take(&mut self.cluster.effects) {
             match effect {
                 Effect::Reply { asked, reply } => self.send_reply(asked, reply),
@@ -337,9 +350,10 @@ impl World {
                     }
                     self.look_at_entries();
                 }
-                Effect::Done => {
+                Effect::Changed => {
                     self.look_at_entries();
                     self.look_at_replaced();
+                    self.look_at_records();
                 }
                 Effect::Renewed {
                     asked,
@@ -358,41 +372,6 @@ impl World {
                         };
                         format!("etcd     renews lease {lease:x}{by}")
                     });
-                }
-            }
-        }
-    }
-
-    /// What somebody else put stays until somebody else removes it.
-    fn look_at_replaced(&mut self) {
-        for key in &self.replaced {
-            if self.cluster.entry(key).is_none() {
-                let text = format!("{key} was removed, and it was not its contender's any more");
-                return self.checker.violated(Kind::ForeignRemoved, text);
-            }
-        }
-    }
-
-    /// Whose entries are gone that ran under them? And whose are there again?
-    pub fn look_at_entries(&mut self) {
-        let again = self.checker.given_back().iter();
-        let mut again = again.filter(|(lease, key)| {
-            // What somebody else put there is theirs.
-            let kv = self.cluster.entry(key);
-            kv.is_some_and(|kv| kv.lease == *lease || key.contains('~'))
-        });
-        if let Some((lease, key)) = again.next().cloned() {
-            self.checker.came_back(lease, &key);
-        }
-        for host in &self.hosts {
-            if let Some((token, lease)) = self.checker.runs_under(host.number) {
-                let key = Prefix::default().entry(&name(), lease);
-                let kept = self.cluster.entry(&key);
-                let is_ours =
-                    |kv: KeyValue| kv.create_revision == token.get() && kv.lease == lease.get();
-                let kept = kept.is_some_and(is_ours);
-                if !kept {
-                    self.checker.entry_is_gone(host.number);
                 }
             }
         }
@@ -420,83 +399,6 @@ impl World {
         let number = self.hosts.len();
         self.hosts.push(Host::new(number, last));
         kernel::schedule(at, Occurrence::Arrive(number));
-    }
-
-    /// Whether one with this limit would hold the lock at once, as the rule is worded.
-    fn would_be_admitted(&self, limit: Limit) -> bool {
-        let store = &self.cluster.store;
-        let below = Keys {
-            key: b"/leasehold/job/".to_vec(),
-            end: b"/leasehold/job0".to_vec(),
-        };
-        let entries = store.get(&below);
-        let limit_of = |entry: &KeyValue| {
-            let id = entry.key.rsplit(|byte| *byte == b'/').next()?;
-            let marker = store.one(&[b"/leasehold/~run/job/", id].concat())?;
-            let is_its_own = marker.create_revision == entry.create_revision;
-            is_its_own.then(|| Terms::parse(&marker.value).limit)
-        };
-        let limits = entries
-            .iter()
-            .map(|entry| limit_of(entry).unwrap_or(Limit::EXCLUSIVE));
-        let strictest = limits.chain([limit]).min();
-        strictest.is_some_and(|strictest| strictest.admits(entries.len()))
-    }
-
-    /// What a request of a contender must not do, looked at before it is done.
-    pub fn check_request(&mut self, asked: &Asked) {
-        let host = asked.host;
-        if let Some((_, lease)) = self.checker.runs_under(host) {
-            let entry = Prefix::default().entry(&name(), lease).into_bytes();
-            let ends_it = match &asked.request {
-                Request::Revoke { lease: revoked } => *revoked == lease.get(),
-                Request::Delete { keys } => keys.covers(&entry),
-                Request::Transact(transaction) => transaction.deletes(&entry),
-                _ => false,
-            };
-            self.checker.releases(host, ends_it);
-        }
-        // What is in the queue may be put again, on another lease.
-        if self.hosts[host].plan.nonblock
-            && let Request::Transact(transaction) = &asked.request
-            && let Some(key) = transaction.put_below(b"/leasehold/job/")
-            && self.cluster.store.one(key).is_none()
-        {
-            let idle = self.would_be_admitted(self.hosts[host].plan.limit);
-            if !idle && self.cluster.store.would_hold(transaction) {
-                let others = self.cluster.left("/leasehold/job/");
-                let text =
-                    format!("host {host} must not wait, and puts an entry behind {others:?}");
-                self.checker.violated(Kind::EnqueuedToWait, text);
-            }
-            // Of several locks another one may be busy.
-            let idle = idle && !self.hosts[host].plan.policy.also;
-            let orphans = self.cluster.orphans();
-            self.checker.asks_for_idle(host, idle, &orphans);
-        }
-        self.check_against_holders(asked);
-    }
-
-    /// Nobody takes away the entry of another one whose command runs.
-    fn check_against_holders(&mut self, asked: &Asked) {
-        let Request::Transact(transaction) = &asked.request else {
-            return;
-        };
-        // A key under the name of another one's entry hides that it vanished: docs/correctness.md, what is not covered.
-        let hides = |fault: &Fault| matches!(fault.kind, FaultKind::ReplaceEntry(_));
-        if self.scenario.faults.iter().any(hides) {
-            return;
-        }
-        for other in (0..self.hosts.len()).filter(|other| *other != asked.host) {
-            let Some((_, lease)) = self.checker.runs_under(other) else {
-                continue;
-            };
-            let entry = Prefix::default().entry(&name(), lease);
-            if transaction.deletes(entry.as_bytes()) && self.cluster.store.would_hold(transaction) {
-                let text = format!("host {} takes the lock from host {other}", asked.host);
-                self.checker.violated(Kind::ForeignRemoved, text);
-            }
-        }
     }
 
     fn inspect(&mut self) {

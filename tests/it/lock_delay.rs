@@ -2,6 +2,10 @@
 
 use std::time::Duration;
 
+use nix::sys::signal::Signal;
+
+use crate::harness::anatomy::freeze;
+use crate::harness::etcd::Etcd;
 use crate::harness::eventually::{SOON, eventually};
 use crate::harness::fault::Fault;
 use crate::harness::processes::Moment;
@@ -83,6 +87,44 @@ fn a_vanished_holder_without_a_lock_delay_costs_nothing_more() {
     let waited = Moment::parse(&output.stdout).since(gone_at);
     assert!(waited < Duration::from_secs(1), "{waited:?}");
     etcd.store().assert_clean();
+}
+
+/// A key of somebody else under the name of the entry hides nothing. The waiter sees both at once: it is frozen meanwhile.
+#[test]
+fn a_holder_that_vanished_is_not_hidden_by_a_key_under_its_name() {
+    let etcd = Etcd::start();
+    let store = etcd.store();
+    let holder = etcd
+        .run("job")
+        .arguments(["--lock-delay", "2"])
+        .shell("echo ready; cat")
+        .spawn();
+    holder.expect_stdout("ready");
+    let entry = store.entries("job")[0].clone();
+    let waiter = etcd.run("job").probe(["now"]).spawn();
+    store.wait_for_entries("job", 2);
+    holder.vanish();
+    let frozen = waiter.processes();
+    for process in &frozen {
+        freeze(process);
+    }
+    store.delete(&entry.key);
+    store.put(&entry.key, "mine");
+    let went_on_at = Moment::now();
+    for process in &frozen {
+        process.signal(Signal::SIGCONT);
+    }
+    let output = waiter.wait();
+    output.assert_status(0);
+    let waited = Moment::parse(&output.stdout).since(went_on_at);
+    assert!(waited >= DELAY - Duration::from_millis(50), "{waited:?}");
+    // What somebody else has put is theirs, and all there is.
+    let left = store.entries("job");
+    assert!(
+        matches!(&left[..], [own] if own.key == entry.key),
+        "{left:?}"
+    );
+    assert!(store.markers("job").is_empty());
 }
 
 #[test]

@@ -140,11 +140,19 @@ fn an_entry_that_is_not_understood_is_exclusive() {
     foreign.markers.remove(1);
     assert_eq!(standing(20, &foreign), behind(&[10]));
     assert_eq!(standing(30, &foreign), behind(&[20]));
-    foreign.markers.push(Marker {
+    let other = Marker {
         create_revision: 19,
         ..marker_of(20, Limit::Unlimited)
-    });
-    assert_eq!(standing(20, &foreign), behind(&[10]));
+    };
+    foreign.markers.push(other.clone());
+    let Standing::Behind(obstacles) = standing(20, &foreign) else {
+        panic!("it is exclusive");
+    };
+    let of_another = Obstacle::Vanished {
+        marker: other,
+        until: at(2),
+    };
+    assert_eq!(obstacles, [of_another]);
 }
 
 #[test]
@@ -175,6 +183,28 @@ fn a_clean_release_costs_the_next_one_nothing_and_a_vanished_holder_its_delay() 
     // It counts from the first sight, however often it is looked at.
     assert_eq!(vanished.standing(own(7), &left, at(3)), delayed);
     assert_eq!(vanished.removable(Some(own(7)), &left, at(3)), [&marker(5)]);
+}
+
+/// Found by the simulator: the next one was admitted at once, and when that key went again it stood behind the marker.
+#[test]
+fn a_key_under_the_name_of_one_who_vanished_does_not_hide_it() {
+    let mut vanished = Vanished::default();
+    let mut replaced = snapshot(&[7], &[5, 7]);
+    replaced.entries.push(QueuedEntry {
+        create_revision: 8,
+        ..entry(5)
+    });
+    assert_eq!(
+        vanished.standing(own(7), &replaced, at(1)),
+        delayed(5, at(3))
+    );
+    assert_eq!(
+        vanished.removable(Some(own(7)), &replaced, at(3)),
+        [&marker(5)]
+    );
+    let after = snapshot(&[7, 8], &[7]);
+    assert_eq!(vanished.standing(own(7), &after, at(3)), Standing::Admitted);
+    assert_eq!(vanished.standing(own(8), &after, at(3)), behind(&[7]));
 }
 
 #[test]
@@ -274,6 +304,8 @@ enum Step {
     Come(Limit),
     Leave(prop::sample::Index),
     Vanish(prop::sample::Index),
+    /// The same, and somebody else puts a key under its name.
+    Replace(prop::sample::Index),
     DelayIsOver,
 }
 
@@ -282,9 +314,15 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         5 => limits().prop_map(Step::Come),
         3 => any::<prop::sample::Index>().prop_map(Step::Leave),
         1 => any::<prop::sample::Index>().prop_map(Step::Vanish),
+        1 => any::<prop::sample::Index>().prop_map(Step::Replace),
         1 => Just(Step::DelayIsOver),
     ];
     prop::collection::vec(step, 1..40)
+}
+
+/// Whether it was put with this entry.
+fn is_of(marker: &Marker, entry: &QueuedEntry) -> bool {
+    marker.id == entry.id && marker.create_revision == entry.create_revision
 }
 
 fn is_admitted(revision: i64, snapshot: &Snapshot) -> bool {
@@ -389,11 +427,21 @@ proptest! {
                 }
                 Step::Leave(index) if !now.entries.is_empty() => {
                     let gone = now.entries.remove(index.index(now.entries.len()));
-                    now.markers.retain(|marker| marker.id != gone.id);
+                    now.markers.retain(|marker| !is_of(marker, &gone));
                     running.retain(|(revision, _)| *revision != gone.create_revision);
                 }
-                Step::Vanish(index) if !now.entries.is_empty() => {
-                    now.entries.remove(index.index(now.entries.len()));
+                Step::Vanish(index) | Step::Replace(index) if !now.entries.is_empty() => {
+                    let gone = now.entries.remove(index.index(now.entries.len()));
+                    if !now.markers.iter().any(|marker| is_of(marker, &gone)) {
+                        // Somebody else's, who asks nobody to wait.
+                        running.retain(|(revision, _)| *revision != gone.create_revision);
+                    }
+                    if matches!(step, Step::Replace(_)) {
+                        now.entries.push(QueuedEntry {
+                            create_revision: now.revision,
+                            ..gone
+                        });
+                    }
                 }
                 Step::DelayIsOver => {
                     let orphans: Vec<i64> = Line::of(&now)
@@ -403,7 +451,7 @@ proptest! {
                     now.markers.retain(|marker| !orphans.contains(&marker.create_revision));
                     running.retain(|(revision, _)| !orphans.contains(revision));
                 }
-                Step::Leave(_) | Step::Vanish(_) => {}
+                Step::Leave(_) | Step::Vanish(_) | Step::Replace(_) => {}
             }
             // Everybody looks, and whoever looks removes what nobody has to wait for.
             let removable: Vec<Marker> = Vanished::default()
@@ -417,8 +465,8 @@ proptest! {
             }
             now.markers.retain(|marker| !removable.contains(marker));
             for entry in &now.entries {
-                let limit = now.markers.iter().find(|marker| marker.id == entry.id);
-                let limit = limit.expect("every entry is ours").limit;
+                let own = now.markers.iter().find(|marker| is_of(marker, entry));
+                let limit = own.map_or(Limit::EXCLUSIVE, |marker| marker.limit);
                 let one = (entry.create_revision, limit);
                 match is_admitted(entry.create_revision, &now) {
                     true if !running.contains(&one) => running.push(one),

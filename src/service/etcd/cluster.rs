@@ -140,7 +140,7 @@ impl Cluster {
     /// Meets the members, and has one to ask.
     pub async fn connect(&self, give_up_at: Instant) -> Result<(), Failure> {
         if self.common.has_several && self.meet_all(give_up_at).await? {
-            return self.meet_known(give_up_at).await;
+            return Box::pin(self.meet_known(give_up_at)).await;
         }
         self.hedged(None, give_up_at, |_, member, ends| member.connect(ends))
             .await
@@ -255,7 +255,7 @@ impl Cluster {
                 {
                     logins += 1;
                     ambiguous |= failure.after_ambiguity;
-                    let logged_in = self.log_in(login, seen, give_up_at).await;
+                    let logged_in = Box::pin(self.log_in(login, seen, give_up_at)).await;
                     if let Err(failure) = logged_in {
                         // An earlier sending may be carried out all the same.
                         return Err(match ambiguous {
@@ -290,7 +290,8 @@ impl Cluster {
             return Ok(0);
         };
         match login.token.number() {
-            0 => self.log_in(login, 0, give_up_at).await,
+            // In a box: it is large, and most requests need none.
+            0 => Box::pin(self.log_in(login, 0, give_up_at)).await,
             number => Ok(number),
         }
     }

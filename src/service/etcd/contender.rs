@@ -87,6 +87,8 @@ pub enum Enqueued {
         cluster: ClusterId,
         /// The queues in the moment it was put, or found.
         readings: Vec<Reading>,
+        /// When that was asked for. The grant may have been waited for since then.
+        asked_at: Instant,
     },
     /// It must not wait and would have to.
     Occupied {
@@ -156,6 +158,7 @@ impl Contender {
         for _ in 0..GUARDED_TRIES_MAX {
             let txn = keys.enqueue(self.session.lease, &value, guard);
             let outstanding = &self.session.outstanding;
+            let asked_at = clock::now();
             let response = self
                 .cluster
                 .transact_followed(&txn, outstanding, give_up_at)
@@ -169,6 +172,7 @@ impl Contender {
                     token,
                     cluster,
                     readings,
+                    asked_at,
                 });
             }
             // Only a guard can have kept the entry out. What it saw need not be in the way.
@@ -200,18 +204,34 @@ impl Contender {
     }
 
     /// Waits for the admission, then watches over the keys; ends when the place is gone, and says how.
-    pub async fn follow(&self, token: Token, readings: Vec<Reading>) -> Loss {
-        match self.wait(token, readings).await {
-            Ok(read_revision) => {
-                self.session.set_admitted();
-                self.report(match self.done_before().await {
-                    Some(by) => Event::AlreadyDone(by),
-                    None => Event::Admitted { read_revision },
-                });
-                self.hold(token, read_revision).await
-            }
-            Err(loss) => loss,
+    ///
+    /// `readings` were asked for at `asked_at`. Nobody has looked at our entries since, so they are read again where that is
+    /// longer ago than a holder goes without a look.
+    pub async fn follow(
+        &self,
+        token: Token,
+        mut readings: Vec<Reading>,
+        asked_at: Instant,
+    ) -> Loss {
+        if HOLD_POLL_MIN < clock::now().since(asked_at) {
+            readings = self.read().await;
         }
+        let (read_revision, done_by) = loop {
+            let admitted = match self.wait(token, readings).await {
+                Ok(read_revision) => read_revision,
+                Err(loss) => return loss,
+            };
+            match self.done_before(token, admitted).await {
+                Some(started) => break started,
+                None => readings = self.read().await,
+            }
+        };
+        self.session.set_admitted();
+        self.report(match done_by {
+            Some(by) => Event::AlreadyDone(by),
+            None => Event::Admitted { read_revision },
+        });
+        self.hold(token, read_revision).await
     }
 
     /// Waits until one reading admits us to every lock: the revision of that reading.
@@ -275,20 +295,28 @@ impl Contender {
         }
     }
 
-    /// Who did already what is to be done once, if somebody did. Read once we are admitted: whoever was before us has
-    /// written it down under the lock.
-    async fn done_before(&self) -> Option<String> {
+    /// The reading that admits us, and who did already what is to be done once, if somebody did; nothing where our entries
+    /// are not ours any more. Read once we are admitted: whoever was before us has written it down under the lock. And
+    /// nobody watches our entries until it is answered, which may take long.
+    async fn done_before(&self, token: Token, admitted: i64) -> Option<(i64, Option<String>)> {
         let Wanted { prefix, name, .. } = &*self.wanted;
-        let key = prefix.once_record(name, self.wanted.once.as_ref()?);
-        let txn = Txn::new().and_then([TxnOp::get(key, None)]);
+        let Some(once) = self.wanted.once.as_ref() else {
+            return Some((admitted, None));
+        };
+        let read = TxnOp::get(prefix.once_record(name, once), None);
+        let txn = Txn::new()
+            .when(self.session.keys.ours(token))
+            .and_then([read]);
         let answer = self.insist(&txn).await;
-        answer
+        let revision = answer.header().map_or(admitted, |it| it.revision());
+        let done_by = answer
             .op_responses()
             .into_iter()
             .find_map(|read| match read {
                 TxnOpResponse::Get(get) => get.kvs().first().map(|kv| OnceRecord::by(kv.value())),
                 _ => None,
-            })
+            });
+        answer.succeeded().then_some((revision, done_by))
     }
 
     /// Which lock it is, where there are several.

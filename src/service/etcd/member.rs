@@ -159,7 +159,8 @@ impl Member {
     where
         Answer: Future<Output = Result<T, Error>>,
     {
-        let exchange = request(Arc::clone(&connection.client));
+        // In a box: it is large, and would be moved several times.
+        let exchange = Box::pin(request(Arc::clone(&connection.client)));
         let result = self.bounded(give_up_at, exchange).await;
         if let Err(failure) = &result
             && failure.is_of_the_connection()
@@ -220,7 +221,7 @@ impl Member {
                 && !connection.is_met.load(Ordering::Relaxed)
                 && self.has_token()
             {
-                let met = self.meet(&connection).await;
+                let met = Box::pin(self.meet(&connection)).await;
                 met.inspect_err(|_| self.disconnect_if(|number| number == connection.number))?;
             }
             Ok(connection)
@@ -241,10 +242,8 @@ impl Member {
         if let Some(connection) = &*slot {
             return Ok(connection.clone());
         }
-        let connection = self.new_connection().await?;
-        if self.common.has_several {
-            self.meet(&connection).await?;
-        }
+        // In a box: it is large, and most requests find a connection.
+        let connection = Box::pin(self.new_connection()).await?;
         Ok(slot.insert(connection).clone())
     }
 
@@ -253,11 +252,15 @@ impl Member {
         // A member that knows no leader says so at once, and ends streams when it loses it.
         let options = ConnectOptions::new().with_require_leader(true);
         let client = Client::from_channel(channel, Some(options)).await;
-        Ok(Connection {
+        let connection = Connection {
             number: self.connections.fetch_add(1, Ordering::Relaxed),
             client: Arc::new(client.map_err(|error| self.failure(&error))?),
             is_met: Arc::new(AtomicBool::new(false)),
-        })
+        };
+        if self.common.has_several {
+            self.meet(&connection).await?;
+        }
+        Ok(connection)
     }
 
     async fn new_channel(&self) -> Result<Channel, Failure> {

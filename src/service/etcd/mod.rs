@@ -570,6 +570,7 @@ async fn queue(
                 token,
                 cluster,
                 readings,
+                asked_at,
             },
         )) => {
             session.set_stage(Stage::Placed(token));
@@ -580,7 +581,7 @@ async fn queue(
                 ttl: granted.ttl,
             });
             let _listening = listen(&contender, token, granted.ttl, asked);
-            let loss = contender.follow(token, readings).await;
+            let loss = contender.follow(token, readings, asked_at).await;
             let wanted = &contender.wanted;
             let event = gone(&contender.cluster, wanted, &session, token, loss).await;
             if session.is_first_loss() {

@@ -145,14 +145,19 @@ impl Reading {
         reading
     }
 
-    /// The markers without an entry that stay until somebody removes them.
+    /// The markers without their entries that stay until somebody removes them.
     pub fn lasting_orphans(&self) -> impl Iterator<Item = &Marker> {
         let Snapshot {
             entries, markers, ..
         } = &self.snapshot;
+        let has_entry = move |marker: &Marker| {
+            entries.iter().any(|entry| {
+                entry.id == marker.id && entry.create_revision == marker.create_revision
+            })
+        };
         markers
             .iter()
-            .filter(|marker| !entries.iter().any(|entry| entry.id == marker.id))
+            .filter(move |marker| !has_entry(marker))
             .filter(|marker| self.lasting.contains(&marker.id))
     }
 }

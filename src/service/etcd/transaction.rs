@@ -98,11 +98,12 @@ impl Ranges {
             .and_then([TxnOp::put(key, "", Some(leased))])
     }
 
+    /// The entry that it was put with is not there; another one under its name may be.
     fn vanished(&self, marker: &Marker) -> [Compare; 2] {
         let revision = marker.create_revision;
         [
             Compare::create_revision(self.marker(&marker.id), CompareOp::Equal, revision),
-            Compare::create_revision(self.entry(&marker.id), CompareOp::Equal, 0),
+            Compare::create_revision(self.entry(&marker.id), CompareOp::NotEqual, revision),
         ]
     }
 

@@ -100,6 +100,7 @@ impl Checker {
                 format!("host {host} says {outcome:?}: {wrong}"),
             );
         }
+        self.says(host, outcome);
         if let Some(why) = self.no_reason(host, outcome) {
             let text = format!("host {host} says {outcome:?}: {why}");
             self.violated(Kind::NoReason, text);
@@ -159,9 +160,10 @@ impl Checker {
             let mut copied = self.put_again.iter();
             copied.any(|lease| key.ends_with(&format!("/{lease:x}")))
         };
-        // What is remembered on purpose, each on a lease of its own.
+        // What is remembered on purpose: each on a lease of its own, but for what `--record` keeps.
         let is_remembered = |key: &str, lease: i64| {
-            lease != 0 && (key.contains("/~once/") || key.contains("/~superseded/"))
+            let is_leased = key.contains("/~once/") || key.contains("/~superseded/");
+            (is_leased && lease != 0) || (key.contains("/~last/") && lease == 0)
         };
         let left: Vec<&String> = left
             .iter()

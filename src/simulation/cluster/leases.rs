@@ -44,7 +44,7 @@ impl Cluster {
             )
         };
         let now = kernel::time();
-        let Request::KeepAlive { lease } = asked.request else {
+        let Request::KeepAlive { lease } = *asked.request else {
             unreachable!("only keepalives come here");
         };
         let member = &mut self.members[leader];

@@ -16,6 +16,7 @@ mod leases;
 mod watches;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 use std::time::Duration;
 
 use crate::simulation::kernel::{self, Time};
@@ -41,7 +42,7 @@ pub struct Asked {
     pub host: usize,
     pub member: usize,
     pub exchange: u64,
-    pub request: Request,
+    pub request: Rc<Request>,
 }
 
 #[derive(Debug)]
@@ -113,8 +114,8 @@ pub enum Effect {
         lease: i64,
         early: bool,
     },
-    /// A request was carried out.
-    Done,
+    /// A request was carried out, and changed something.
+    Changed,
     /// A lease was renewed by who could, or by who could not.
     Renewed {
         asked: Asked,
@@ -144,6 +145,8 @@ pub struct Cluster {
     stuck: Vec<Asked>,
     /// Those of them that somebody was told of that they failed.
     given_up: BTreeSet<u64>,
+    /// What was carried out, or never will be: what comes of it after that was sent a second time by somebody in between.
+    settled: BTreeSet<u64>,
     /// Keepalives that cannot reach him who was taken for the leader.
     held: Vec<(Asked, Header, usize)>,
     next_tick: Option<Time>,
@@ -169,6 +172,7 @@ impl Cluster {
             term: 2,
             stuck: Vec::new(),
             given_up: BTreeSet::new(),
+            settled: BTreeSet::new(),
             held: Vec::new(),
             next_tick: None,
             compacts_until: Time::ZERO,
@@ -186,8 +190,13 @@ impl Cluster {
         connected.count() * 2 > self.members.len()
     }
 
+    /// Whether there is nothing more to come of this request, unless somebody in between sends it again.
+    pub fn has_settled(&self, exchange: u64) -> bool {
+        self.settled.contains(&exchange)
+    }
+
     /// Whether a request at this member can be carried out now.
-    fn can_serve(&self, member: usize) -> bool {
+    pub fn can_serve(&self, member: usize) -> bool {
         let leads = |leader| self.connected(leader) && self.has_quorum();
         !self.members[member].is_cut() && self.leader.is_some_and(leads)
     }
@@ -205,7 +214,7 @@ impl Cluster {
             self.members[asked.member].backlog.push(asked);
             return;
         }
-        match &asked.request {
+        match &*asked.request {
             Request::Connect => {
                 let header = self.header(asked.member);
                 self.reply(asked, Reply::Answered(header, Answer::Connected));
@@ -243,6 +252,7 @@ impl Cluster {
     fn cannot_serve(&mut self, asked: Asked) {
         if self.random.percent(50) {
             kernel::saw(Sight::NoLeader);
+            self.settled.insert(asked.exchange);
             return self.reply(asked, Reply::Refused(Refusal::NoLeader));
         }
         let at = kernel::time() + REQUEST_TIMEOUT;
@@ -260,6 +270,7 @@ impl Cluster {
         kernel::saw(Sight::TimedOut);
         if self.random.percent(50) {
             self.stuck.retain(|stuck| !is_it(stuck));
+            self.settled.insert(asked.exchange);
         } else {
             self.given_up.insert(asked.exchange);
         }
@@ -274,10 +285,11 @@ impl Cluster {
         if self.given_up.remove(&asked.exchange) {
             kernel::saw(Sight::DoneAfterTimeout);
         }
+        self.settled.insert(asked.exchange);
         let leader = self.leader.expect("one that serves");
         let revision = self.store.revision;
         self.learn(asked.member);
-        let result = match &asked.request {
+        let result = match &*asked.request {
             Request::Get {
                 keys,
                 keys_only,
@@ -299,8 +311,8 @@ impl Cluster {
             }
             other => unreachable!("{other:?} takes no place in the log"),
         };
-        self.effects.push(Effect::Done);
         if self.store.revision != revision {
+            self.effects.push(Effect::Changed);
             self.tell_watches();
             if kernel::time() < self.compacts_until {
                 self.compact();

@@ -116,6 +116,12 @@ pub enum Mutant {
     KeptOnOldLease,
     /// Of several locks only the first is given back.
     FirstGivenBackOnly,
+    /// Whatever became of a run, it is recorded that it ended well.
+    RecordFlatters,
+    /// Nothing is recorded, and said that it was.
+    RecordForgotten,
+    /// How a run ended is recorded also when it has lost the lock, over what its successors recorded.
+    RecordUnguarded,
 
     // Clean and unclean.
     /// No marker is put with the entry.
@@ -128,6 +134,8 @@ pub enum Mutant {
     UnsignedWithoutLease,
     /// A marker without its entry means nothing.
     LockDelayIgnored,
+    /// A key that somebody puts under the name of an entry that is gone stands for it.
+    ReplacedTrusted,
     /// The lock is not given back.
     NoRelease,
     /// The keys go, and the lease does not.
@@ -179,6 +187,7 @@ impl Mutant {
         Self::MarkerKept,
         Self::SignForgotten,
         Self::LockDelayIgnored,
+        Self::ReplacedTrusted,
         Self::NoRelease,
         Self::LeaseNotRevoked,
         Self::ReleaseUnguarded,
@@ -200,6 +209,9 @@ impl Mutant {
         Self::RecordUnread,
         Self::KeptOnOldLease,
         Self::FirstGivenBackOnly,
+        Self::RecordFlatters,
+        Self::RecordForgotten,
+        Self::RecordUnguarded,
     ];
 
     /// Those that need what hardly ever happens: found by histories drawn for it (regressions.rs).

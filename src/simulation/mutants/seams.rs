@@ -7,7 +7,7 @@ use crate::clock::Instant;
 use crate::lock::entry::Entry;
 use crate::lock::key::Prefix;
 use crate::lock::limit::Limit;
-use crate::outcome::{Loss, Outcome};
+use crate::outcome::{Ended, Loss, Outcome};
 use crate::simulation::checker::CONNECT_TIMEOUT;
 use crate::simulation::host::{Host, name};
 use crate::simulation::kernel;
@@ -154,6 +154,17 @@ pub fn action(mutant: Option<Mutant>, host: &mut Host, action: Action) -> Vec<Ac
             host.inbox.push_front(Event::FrontReady);
             return Vec::new();
         }
+        // Where nothing is done once: what is remembered of that has checks of its own.
+        (Mutant::RecordFlatters, Action::Record { give_up_at, .. }) if !host.plan.policy.once => {
+            return vec![Action::Record {
+                give_up_at: *give_up_at,
+                outcome: Outcome::Command(Ended::Exited(0)),
+            }];
+        }
+        (Mutant::RecordForgotten, Action::Record { .. }) if !host.plan.policy.once => {
+            host.inbox.push_back(Event::Recorded);
+            return Vec::new();
+        }
         (Mutant::NoRelease, Action::Release { .. }) => {
             host.inbox.push_back(Event::Released);
             return Vec::new();
@@ -254,6 +265,11 @@ fn change_reading(
             let own = host.plan.limit;
             set_limits(markers, |_| own);
         }
+        Mutant::ReplacedTrusted => markers.retain(|marker| {
+            let is_its = |entry: &&KeyValue| id_of(entry) == id_of(marker);
+            let entry = entries.iter().find(is_its);
+            entry.is_none_or(|entry| entry.create_revision == marker.create_revision)
+        }),
         Mutant::VanishedIgnored => share_with_vanished(entries, markers),
         Mutant::OwnKeyUnread if own_revision.is_none() && put_by(request).is_none() => {
             entries.extend(own_entry_faked(host));
@@ -290,15 +306,16 @@ fn change_reading(
     }
 }
 
+/// What entry and marker of one contender end in.
+fn id_of(kv: &KeyValue) -> Option<&[u8]> {
+    kv.key.rsplit(|byte| *byte == b'/').next()
+}
+
 /// Whoever vanished would share the lock with anybody.
 fn share_with_vanished(entries: &[KeyValue], markers: &mut [KeyValue]) {
-    let id = |kv: &KeyValue| {
-        let id = kv.key.rsplit(|byte| *byte == b'/').next();
-        id.map(<[u8]>::to_vec)
-    };
-    let present: Vec<_> = entries.iter().map(id).collect();
+    let present: Vec<_> = entries.iter().map(id_of).collect();
     for marker in markers {
-        if !present.contains(&id(marker)) {
+        if !present.contains(&id_of(marker)) {
             set_limits(std::slice::from_mut(marker), |_| Limit::Unlimited);
         }
     }

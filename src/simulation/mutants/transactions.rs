@@ -57,6 +57,9 @@ pub fn of_policies(mutant: Mutant, host: &Host, transaction: &mut Transaction) {
                 }
             }
         }
+        Mutant::RecordUnguarded if transaction.put_below(b"/leasehold/~last/").is_some() => {
+            transaction.when.clear();
+        }
         Mutant::SupersedeUnguarded if transaction.then.iter().any(is_note) => {
             let kept = transaction.clone();
             let own = own_entry(host);

@@ -17,8 +17,10 @@ fn histories_with_policies_keep_every_promise() {
         Sight::Superseded,
         Sight::NotRecorded,
         Sight::KeptOn,
+        Sight::Recorded,
+        Sight::LossRecorded,
     ];
-    let mut seen = [0; 4];
+    let mut seen = [0; 6];
     for seed in first..first + variable("RUNS").unwrap_or(FIXED) {
         let scenario = with_policies(seed);
         let report = run(&scenario, Options::default());

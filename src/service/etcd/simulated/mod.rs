@@ -9,11 +9,10 @@ mod messages;
 // From its messages to plain data and back.
 mod translate;
 
-use std::collections::VecDeque;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use http::{HeaderMap, HeaderValue, Request as HttpRequest, Response as HttpResponse};
 use http_body::{Body as _, Frame};
 use tonic::body::Body;
@@ -138,33 +137,51 @@ fn refuse(refusal: Refusal) -> HttpResponse<Body> {
 /// The messages in a body.
 struct Messages {
     body: Body,
-    bytes: VecDeque<u8>,
+    bytes: Bytes,
 }
+
+/// What stands before each message: whether it is compressed, and its length.
+const HEAD: usize = 5;
 
 impl Messages {
     const fn new(body: Body) -> Self {
         Self {
             body,
-            bytes: VecDeque::new(),
+            bytes: Bytes::new(),
         }
     }
 
     /// The next message; none at the end.
-    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Vec<u8>>> {
+    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
         loop {
-            if self.bytes.len() >= 5 {
-                let length = self.bytes.iter().skip(1).take(4);
-                let length = length.fold(0, |sum, byte| sum * 256 + usize::from(*byte));
-                if self.bytes.len() >= 5 + length {
-                    self.bytes.drain(..5);
-                    return Poll::Ready(Some(self.bytes.drain(..length).collect()));
-                }
+            if let Some(message) = self.take() {
+                return Poll::Ready(Some(message));
             }
             match ready!(Pin::new(&mut self.body).poll_frame(context)) {
-                Some(Ok(frame)) => self.bytes.extend(frame.into_data().unwrap_or_default()),
+                Some(Ok(frame)) => self.take_in(frame.into_data().unwrap_or_default()),
                 _ => return Poll::Ready(None),
             }
         }
+    }
+
+    /// The first message, if all of it is there.
+    fn take(&mut self) -> Option<Bytes> {
+        let [_, length @ ..] = self.bytes.first_chunk::<HEAD>()?;
+        let end = HEAD + u32::from_be_bytes(*length) as usize;
+        // As a rule one frame is one message.
+        let mut message = match self.bytes.len().checked_sub(end)? {
+            0 => std::mem::take(&mut self.bytes),
+            _ => self.bytes.split_to(end),
+        };
+        message.advance(HEAD);
+        Some(message)
+    }
+
+    fn take_in(&mut self, data: Bytes) {
+        self.bytes = match self.bytes.is_empty() {
+            true => data,
+            false => [&self.bytes[..], &data].concat().into(),
+        };
     }
 }
 
