@@ -27,7 +27,7 @@ measure() {
 }
 
 alone=(--shell=none --warmup 5 --runs "$runs")
-crowd=(--warmup 1 --runs "$((runs / 3))")
+crowd=(--warmup 1 --runs "$(((runs + 2) / 3))")
 printf '| what | median | slowest |\n|---|---|---|\n'
 printf '| `flock FILE true` |%s\n' "$(measure "${alone[@]}" "$flock")"
 printf '| `leasehold run --local job -- true` |%s\n' "$(measure "${alone[@]}" "$local")"
