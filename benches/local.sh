@@ -6,7 +6,7 @@
 set -euo pipefail
 
 leasehold=${1:?usage: benches/local.sh LEASEHOLD}
-runs=${RUNS:-30}
+runs=${RUNS:-60}
 contenders=${CONTENDERS:-50}
 folder=$(mktemp -d -t leasehold-bench.XXXXXX)
 trap 'rm -rf "$folder"' EXIT
