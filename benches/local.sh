@@ -6,7 +6,7 @@
 set -euo pipefail
 
 leasehold=${1:?usage: benches/local.sh LEASEHOLD}
-runs=${RUNS:-30}
+runs=${RUNS:-60}
 contenders=${CONTENDERS:-50}
 folder=$(mktemp -d -t leasehold-bench.XXXXXX)
 trap 'rm -rf "$folder"' EXIT
@@ -27,7 +27,7 @@ measure() {
 }
 
 alone=(--shell=none --warmup 5 --runs "$runs")
-crowd=(--warmup 1 --runs "$((runs / 3))")
+crowd=(--warmup 1 --runs "$(((runs + 2) / 3))")
 printf '| what | median | slowest |\n|---|---|---|\n'
 printf '| `flock FILE true` |%s\n' "$(measure "${alone[@]}" "$flock")"
 printf '| `leasehold run --local job -- true` |%s\n' "$(measure "${alone[@]}" "$local")"

@@ -12,7 +12,7 @@
 //!  ├ breaking     taking a lock from whoever has it
 //!  └ telling      what happened under a lock, and what happens
 //! desk            the thread that waits for the disk and the kernel
-//!  └ store        the keys, with revisions, as etcd has them; layout: in SQLite
+//!  └ store        the keys, with revisions, as etcd has them; layout: in SQLite; leases: when they go
 //! folder          where all of it is, and who may use it
 //! ```
 //! Decisions:
@@ -32,6 +32,7 @@ mod contender;
 mod desk;
 mod folder;
 mod layout;
+mod leases;
 mod life;
 mod operating;
 mod place;
