@@ -206,7 +206,7 @@ impl World {
         }
         self.checker.tampered(host);
         kernel::saw(Sight::EntryTaken);
-        let keys = crate::simulation::protocol::Keys {
+        let keys = Keys {
             key: key.clone(),
             end: Vec::new(),
         };
