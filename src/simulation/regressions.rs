@@ -212,6 +212,16 @@ fn whoever_waits_long_for_its_grant_still_has_its_place_when_it_starts() {
     }
 }
 
+/// Found by the simulator, and a fault of its own: a leader that was deposed ended a lease before its time that had been given
+/// back, and what its sign kept out came.
+#[test]
+fn what_a_sign_kept_out_until_its_lease_was_ended_early_is_not_ours() {
+    let scenario = mixed(13_000_080_921);
+    let report = run(&scenario, Options::default());
+    assert_kept(&scenario, Options::default(), &report);
+    assert!(report.sights.times(Sight::CameBackLate) > 0);
+}
+
 /// Found by the simulator, and a fault of its own: a request that had been refused was sent again by somebody in between,
 /// and carried out when even the last contender was gone.
 #[test]

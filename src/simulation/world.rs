@@ -345,8 +345,9 @@ impl World {
                         };
                         format!("etcd     ends lease {lease:x}: {why}")
                     });
-                    if !early {
-                        kernel::saw(Sight::LeaseExpired);
+                    match early {
+                        true => self.checker.ended_early(lease),
+                        false => kernel::saw(Sight::LeaseExpired),
                     }
                     self.look_at_entries();
                 }

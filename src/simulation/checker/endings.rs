@@ -42,6 +42,17 @@ impl Checker {
         &self.given_back
     }
 
+    /// A lease that was given back is ended before its time, and with it the sign that keeps out what comes late.
+    pub fn ended_early(&mut self, lease: i64) {
+        if self.given_back.iter().any(|(given, _)| *given == lease) {
+            let mut owners = self.hosts.iter_mut();
+            let until = owners.find_map(|seen| seen.until.get_mut(&lease));
+            if let Some(until) = until {
+                *until = kernel::time().min(*until);
+            }
+        }
+    }
+
     /// What comes later than the lease could have lived is beyond what a sign on that lease can keep out, and nobody
     /// can know what others send again.
     pub fn came_back(&mut self, lease: i64, key: &str) {
