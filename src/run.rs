@@ -64,7 +64,7 @@ fn manager_died(config: &RunConfig, files: &Files, began: Began, death: &Manager
         (true, false) => Outcome::Lost(Loss::ManagerDied),
         (true, true) => Outcome::Lost(Loss::ManagerFrozen),
     };
-    if !death.survivors.is_empty() {
+    if death.keeps_pledge || !death.survivors.is_empty() {
         let name = config.wanted.name.clone();
         let survivors = sentence::leftovers(&death.survivors);
         let note = match death.keeps_pledge {

@@ -12,7 +12,9 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use crate::clock::{Alarm, Instant, now};
 use crate::outcome::Ending;
 use crate::process::backstop::Backstop;
-use crate::process::kill::{Change, HELP_TIME, Spared, children, is_child, kill_all, reap};
+use crate::process::kill::{
+    Change, HELP_TIME, Killing, Spared, children, is_child, kill_all, reap,
+};
 use crate::process::link::{Link, Message, Reach, Received};
 use crate::process::notes::{Note, Notes, Settled};
 use crate::process::page::Phase;
@@ -323,6 +325,8 @@ impl Front {
     fn read_witness(&mut self) {
         while let Some(witness) = &self.witness {
             match witness.receive() {
+                // Our own, which continues W along with us.
+                Received::Message(Message::Seen(note)) if note.sender == self.common.front => {}
                 Received::Message(Message::Seen(note)) => {
                     let settled = self.notes.other_got(note);
                     self.pass_all(settled);
@@ -404,18 +408,19 @@ impl Front {
             self.spared.helper_stays = true;
             self.continue_witness();
         }
+        let mut killing = Killing::begin();
+        let mut patience = match self.spared.helper_stays {
+            true => HELP_TIME,
+            false => LOOK_AFTER,
+        };
         loop {
-            let patience = match self.spared.helper_stays {
-                true => HELP_TIME,
-                false => LOOK_AFTER,
-            };
-            let leaf = self.common.leaf.as_ref();
-            if kill_all(leaf, &mut self.spared, &self.signals, patience) {
+            let (leaf, spared) = (self.common.leaf.as_ref(), &mut self.spared);
+            if kill_all(&mut killing, leaf, spared, &self.signals, patience) {
                 return true;
             }
+            patience = LOOK_AFTER;
             let left = self.left();
-            if left.is_empty() && self.spared.helper_stays {
-                // It does not reap: it is frozen.
+            if left.is_empty() && self.spared.helper_stays && self.witness_is_frozen() {
                 self.spared.helper_stays = false;
                 continue;
             }
@@ -426,6 +431,15 @@ impl Front {
         }
     }
 
+    /// Whether it is stopped, or leaves the dead unreaped. That nobody is to be seen says nothing: who cannot be killed
+    /// may be hidden from us (proc(5), hidepid), and then W has to keep the pledge for it.
+    fn witness_is_frozen(&self) -> bool {
+        self.spared.helper.is_some_and(|witness| {
+            let is_its_dead = |process: &Process| process.parent == witness && process.is_dead();
+            tree::is_stopped(witness) || tree::snapshot().iter().any(is_its_dead)
+        })
+    }
+
     /// Who of the tree is left.
     fn left(&self) -> Vec<Leftover> {
         let mut left = tree::leftovers(&self.spared.strangers);
@@ -434,8 +448,10 @@ impl Front {
     }
 
     fn has_witness(&self) -> bool {
-        let witness = self.spared.helper.and_then(Process::read);
-        witness.is_some_and(|witness| !witness.is_exiting())
+        self.spared.helper.is_some_and(|witness| {
+            let is_exiting = Process::read(witness).is_some_and(|witness| witness.is_exiting());
+            is_child(witness) && !is_exiting
+        })
     }
 
     /// In a container, reaps W and M, which are about to go. Whoever adopts them there may never reap: they would

@@ -277,14 +277,14 @@ impl Killing {
 }
 
 /// Kills everybody below this process and waits until the kernel says that nobody is left, except children in
-/// `spared`; or until `patience` is over. Returns whether nobody is left.
+/// `spared`; or until `patience` is over. Returns whether nobody is left. Where it is, the same killing can go on.
 pub fn kill_all(
+    killing: &mut Killing,
     leaf: Option<&Leaf>,
     spared: &mut Spared,
     signals: &Signals,
     patience: Duration,
 ) -> bool {
-    let mut killing = Killing::begin();
     let give_up_at = now() + patience;
     loop {
         let left = reap(|pid, change| {
@@ -304,9 +304,10 @@ pub fn kill_all(
 }
 
 /// Whether only these children are left. The kernel has no word for that, and its list can leave somebody out while
-/// others die (proc_pid_task_tid_children(5)): a scan has to say the same.
+/// others die (proc_pid_task_tid_children(5)): a scan must not find anybody else. It may not be shown them (hidepid).
 fn is_left_with(strangers: &[i32]) -> bool {
-    are_only(strangers, &children()) && are_only(strangers, &found_children())
+    let is_stranger = |child: &i32| strangers.contains(child);
+    are_only(strangers, &children()) && found_children().iter().all(is_stranger)
 }
 
 /// Whether the children that are left were there before the tree. None in the list means that it could not be read.

@@ -13,7 +13,7 @@ use nix::unistd::pipe2;
 
 use crate::clock::{Alarm, now};
 use crate::process::backstop::Backstop;
-use crate::process::kill::{Left, Spared, kill_all, reap};
+use crate::process::kill::{Killing, Left, Spared, kill_all, reap};
 use crate::process::link::{Link, Message, Received};
 use crate::process::manager::{self, Manager};
 use crate::process::page::Phase;
@@ -205,7 +205,8 @@ impl Witness {
             Some(_) => Duration::MAX,
             None => GIVE_UP_AFTER,
         };
-        if left_alone || kill_all(leaf, &mut spared, &self.signals, patience) {
+        let mut killing = Killing::begin();
+        if left_alone || kill_all(&mut killing, leaf, &mut spared, &self.signals, patience) {
             self.common.redeem();
         }
         if let Some(leaf) = leaf {

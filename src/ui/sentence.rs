@@ -232,6 +232,9 @@ const NAMED_MAX: usize = 5;
 
 /// `sleep (4711), cp (4712, uninterruptible) and 3 more`
 pub fn leftovers(left: &[Leftover]) -> String {
+    if left.is_empty() {
+        return "processes that cannot be seen from here".to_owned();
+    }
     let names: Vec<String> = left.iter().take(NAMED_MAX).map(leftover).collect();
     let more = match left.len().saturating_sub(NAMED_MAX) {
         0 => String::new(),

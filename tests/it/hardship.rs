@@ -393,6 +393,43 @@ fn a_lock_in_a_folder_is_kept_as_long_as_somebody_lives_whom_nobody_can_kill() {
     });
 }
 
+/// The front is shown nobody whom it could not kill. That does not mean that nobody is left.
+#[test]
+fn a_lock_in_a_folder_is_kept_for_somebody_whom_nobody_can_see() {
+    if !is_root() {
+        return untested::not_allowed("only root can make a set-uid program");
+    }
+    in_a_folder(|| {
+        let folder = Service::start();
+        let programs = tempfile::tempdir().expect("a folder");
+        let child = set_uid_shell(programs.path());
+        let running = folder
+            .run("job")
+            .shell(&format!("{child} 'echo ready; exec sleep 1000' & wait"))
+            .unprivileged()
+            .after_mounts("mount -t proc -o hidepid=2 proc /proc")
+            .spawn();
+        running.expect_stdout("ready");
+        let Own {
+            front,
+            witness,
+            manager,
+        } = Own::of(&running);
+        manager.signal(Signal::SIGKILL);
+        running.expect_stderr("the lock is kept: processes that cannot be seen from here");
+        front.wait_dead(SOON);
+        assert!(!witness.is_dead(), "it keeps the lock");
+        let left = running.command_processes();
+        assert_eq!(left.len(), 1, "the others were killed");
+        let next = folder.run("job").arguments(["-n"]).shell("echo ran");
+        let next = next.unprivileged().output();
+        next.assert_status(75).assert_stdout("");
+        left[0].signal(Signal::SIGKILL);
+        witness.wait_dead(SOON);
+        running.wait().assert_status(79).assert_nobody_left();
+    });
+}
+
 /// A run past its maximum runtime whose command waits for a file system that does not answer.
 fn run_that_hangs_in_a_system_call(etcd: &Service) -> Option<Running> {
     if !is_root() || !Path::new("/dev/fuse").exists() {

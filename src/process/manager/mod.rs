@@ -250,7 +250,8 @@ impl Manager {
         if self.is_alive() {
             debug_assert!(false, "finished while the command's tree was alive");
             let leaf = self.common.leaf.as_ref();
-            kill::kill_all(leaf, &mut Spared::default(), &self.signals, FINISH_KILL);
+            let (mut killing, mut spared) = (Killing::begin(), Spared::default());
+            kill::kill_all(&mut killing, leaf, &mut spared, &self.signals, FINISH_KILL);
         }
     }
 

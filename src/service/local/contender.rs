@@ -102,7 +102,7 @@ impl Contender {
         let asked_at = clock::now();
         let mut draft = self.draft();
         let enqueued = self.desk.ask(give_up_at, move |txn| {
-            txn.require_life(draft.lease)?;
+            draft.require_home(txn)?;
             txn.sign(draft.lease)?;
             let enqueued = draft.enqueue(txn)?;
             let look = match enqueued {

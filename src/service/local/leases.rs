@@ -12,7 +12,7 @@ use rusqlite::{OptionalExtension as _, params};
 use super::life;
 use super::store::{Result, Transaction};
 use crate::clock::{self, Instant};
-use crate::lock::token::LeaseId;
+use crate::lock::token::{ClusterId, LeaseId};
 
 impl Transaction<'_> {
     /// A lease that lives for so long, whoever dies.
@@ -30,9 +30,11 @@ impl Transaction<'_> {
         Ok(lease)
     }
 
-    /// That the life of this run is in the folder: not where somebody made another one in its place.
-    pub fn require_life(&self, lease: LeaseId) -> Result<()> {
-        match self.is_alive(lease.get()) {
+    /// That the life of this run is in the folder, and the store that it had a place in, if it had one: not where somebody
+    /// made another one in its place.
+    pub fn require_home(&self, lease: LeaseId, store: Option<ClusterId>) -> Result<()> {
+        let is_the_same = store.is_none_or(|store| store == self.cluster());
+        match is_the_same && self.is_alive(lease.get()) {
             true => Ok(()),
             false => Err(self
                 .folder

@@ -67,6 +67,10 @@ use crate::supervisor::{Event, Trouble, TroubleKind};
 /// How long one look may take before it is reported as failed.
 const LOOK_PATIENCE: Duration = Duration::from_secs(2);
 
+/// How long it may take to find out that there is no store any more: not long where the desk is still busy with what
+/// failed, since the supervisor does not wait for much longer than for an answer.
+const GONE_PATIENCE: Duration = Duration::from_millis(300);
+
 /// How long what nobody waits for is tried.
 const BACKGROUND_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -336,7 +340,7 @@ async fn or_gone<T>(
     gone: impl FnOnce(Loss) -> T,
 ) -> Result<T, Trouble> {
     match found {
-        Err(_) if desk.has_no_store(clock::now() + LOOK_PATIENCE).await => {
+        Err(_) if desk.has_no_store(clock::now() + GONE_PATIENCE).await => {
             Ok(gone(Loss::StoreGone))
         }
         found => found,

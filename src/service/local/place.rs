@@ -167,6 +167,11 @@ impl Place {
         (!self.wanted.also.is_empty()).then(|| name.clone())
     }
 
+    /// That this is the folder and the store that it was in before.
+    pub fn require_home(&self, txn: &Transaction<'_>) -> Result<()> {
+        txn.require_home(self.lease, self.cluster)
+    }
+
     /// Takes a place in every queue, giving up an earlier one.
     pub fn enqueue(&mut self, txn: &mut Transaction<'_>) -> Result<Enqueued> {
         if let Some(by) = self.superseded_by(txn)? {

@@ -151,6 +151,8 @@ impl Store {
         let done = Self::done(db, folder, boot, work);
         let (result, rings, ended) = done.map_err(|error| explained(folder, error))?;
         for lease in ended {
+            // It may be there all the same: somebody has removed its life.
+            bell::ring(folder, lease);
             life::bury(folder, lease);
         }
         for lease in rings.into_iter().filter_map(LeaseId::new) {

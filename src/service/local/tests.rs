@@ -6,6 +6,7 @@ use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use tempfile::TempDir;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
+use super::bell::Bell;
 use super::*;
 use crate::lock::entry::Entry;
 use crate::lock::key::Prefix;
@@ -432,22 +433,43 @@ async fn a_renewal_finds_that_the_folder_is_gone() {
 }
 
 #[tokio::test]
-async fn a_waiter_whose_folder_is_replaced_is_told_to_start_again() {
+async fn a_waiter_whose_folder_or_store_is_replaced_is_told_to_start_again() {
+    let ways: [fn(&Folder); 2] = [
+        |folder| {
+            std::fs::rename(&folder.path, folder.path.with_extension("old")).expect("renamed");
+            Life::begin(folder).expect("another folder");
+        },
+        // Its life remains.
+        |folder| std::fs::remove_file(folder.store()).expect("removed"),
+    ];
+    for replace in ways {
+        let (_temporary, folder) = folder();
+        let (_first, _) = Run::hold(&folder, wanted("job")).await;
+        let mut second = Run::begin(&folder, wanted("job"));
+        second.token().await;
+        second.waiting().await;
+        replace(&folder);
+        assert_eq!(second.next().await, Event::Gone(Loss::StoreGone));
+        second.service.enqueue(soon());
+        match second.next().await {
+            Event::NotEnqueued(trouble) => {
+                assert!(trouble.detail.contains("start it again"), "{trouble:?}");
+            }
+            other => panic!("{other:?} in place of NotEnqueued"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn whoever_takes_the_place_of_a_run_whose_life_was_removed_rings_for_it() {
     let (_temporary, folder) = folder();
-    let (_first, _) = Run::hold(&folder, wanted("job")).await;
+    let (mut first, _) = Run::hold(&folder, wanted("job")).await;
+    first.service.stop_tasks();
+    let bell = Bell::hang(&folder, first.lease).expect("a bell");
+    std::fs::remove_file(folder.lease(first.lease)).expect("removed");
     let mut second = Run::begin(&folder, wanted("job"));
     second.token().await;
-    second.waiting().await;
-    std::fs::rename(&folder.path, folder.path.with_extension("old")).expect("renamed");
-    Life::begin(&folder).expect("another folder");
-    assert_eq!(second.next().await, Event::Gone(Loss::StoreGone));
-    second.service.enqueue(soon());
-    match second.next().await {
-        Event::NotEnqueued(trouble) => {
-            assert!(trouble.detail.contains("start it again"), "{trouble:?}");
-        }
-        other => panic!("{other:?} in place of NotEnqueued"),
-    }
+    assert_eq!(within(soon(), bell.rung()).await, Some(()));
 }
 
 #[tokio::test]
