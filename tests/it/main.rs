@@ -113,6 +113,8 @@ mod starved;
 mod signals;
 // Machines that lack something, and limits that are reached.
 mod hardship;
+// Who lives on after SIGKILL.
+mod survivors;
 // Trees that grow while they are killed.
 mod crowds;
 // What everything else is for.
