@@ -1,8 +1,13 @@
 //! Notices at once that somebody takes the folder away from its holder: renames or removes it, or the store in it, or
 //! unmounts what it is on. Whoever comes next would make another store in its place, and find nobody in it.
 //!
+//! The watch is never closed: that waits for the kernel to have nobody look at it any more, 6 ms, and the manager, which
+//! makes one in its life, is about to end.
+//!
 //! It is a hint, and the look that follows says what is so. What happens to a folder further up is not seen here, nor
 //! anything where no more watches are to be had (`fs.inotify.max_user_instances`): then the holder's next look finds it.
+
+use std::mem::ManuallyDrop;
 
 use nix::errno::Errno;
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
@@ -11,7 +16,7 @@ use super::folder::Folder;
 use crate::process::readiness::Readiness;
 
 /// The watch over a folder, where there is one.
-pub struct Removal(Option<Readiness<Inotify>>);
+pub struct Removal(Option<ManuallyDrop<Readiness<Inotify>>>);
 
 impl Removal {
     /// Begins to watch. Inside a tokio runtime.
@@ -23,7 +28,7 @@ impl Removal {
             // That it is unmounted is told anyway (inotify(7), IN_UNMOUNT).
             watch.add_watch(&folder.path, gone | AddWatchFlags::IN_ONLYDIR)?;
             watch.add_watch(&folder.store(), gone | AddWatchFlags::IN_ATTRIB)?;
-            Readiness::new(watch)
+            Readiness::new(watch).map(ManuallyDrop::new)
         };
         Self(begun().ok())
     }
