@@ -277,7 +277,8 @@ impl Killing {
 }
 
 /// Kills everybody below this process and waits until the kernel says that nobody is left, except children in
-/// `spared`; or until `patience` is over. Returns whether nobody is left. Where it is, the same killing can go on.
+/// `spared`; or until `patience` is over. Returns whether nobody is left; if
+/// somebody is, the same killing can go on.
 pub fn kill_all(
     killing: &mut Killing,
     leaf: Option<&Leaf>,

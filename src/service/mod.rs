@@ -8,6 +8,8 @@
 mod accounts;
 // One function for each thing that is asked, of whichever service.
 mod ask;
+// What taking a lock away is, whatever the service.
+mod breaking;
 // What an examination of it finds.
 pub mod checkup;
 // The only ways to wait.
@@ -16,6 +18,8 @@ mod deadline;
 pub mod etcd;
 // The service in a folder of this machine.
 pub mod local;
+// What a service does beside reporting.
+mod task;
 
 pub use ask::{check, forget, history, inspect, list, names, remembered, take, watch};
 

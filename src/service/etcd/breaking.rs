@@ -29,25 +29,14 @@ use crate::lock::entry::Entry;
 use crate::lock::key::Prefix;
 use crate::lock::name::LockName;
 use crate::lock::token::LeaseId;
+use crate::service::breaking::{First, RELEASE_SLACK, REQUEST_SLACK, STEP, TTL_GUESSED};
 use crate::service::{BreakProgress, Breaking, Broken, InspectedEntry, Revocation};
-
-/// How much longer the request lives than an answer may take.
-const REQUEST_SLACK: Duration = Duration::from_secs(30);
-
-/// How much longer than the answer says is waited for the release.
-const RELEASE_SLACK: Duration = Duration::from_secs(5);
 
 /// How often it is looked without a hint.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// How long one step may take.
-const STEP: Duration = Duration::from_secs(10);
-
 /// How often the lease of an entry is ended that gets another one meanwhile.
 const REVOKED_MAX: usize = 5;
-
-/// Where lease TTLs are no more than guessed.
-const TTL_GUESSED: Duration = Duration::from_secs(60);
 
 /// Takes the lock from one that stands in the queue.
 pub async fn take(
@@ -58,15 +47,11 @@ pub async fn take(
     say: impl Fn(BreakProgress),
 ) -> Result<Broken, Failure> {
     let place = Place::of(prefix, &wanted.name, target);
-    let Some(entry) = &target.entry else {
-        return match wanted.force {
-            true => place.revoke(cluster, Revocation::Foreign).await,
-            false => Ok(Broken::CannotBeAsked),
-        };
+    let entry = match wanted.first(target) {
+        First::Ask(entry) => entry,
+        First::Revoke(why) => return place.revoke(cluster, why).await,
+        First::CannotBeAsked => return Ok(Broken::CannotBeAsked),
     };
-    if entry.held_until.is_some() {
-        return place.revoke(cluster, Revocation::Kept).await;
-    }
     if target.lease.is_none() && !wanted.force {
         return Ok(Broken::CannotBeAsked);
     }
@@ -257,13 +242,7 @@ impl Request {
         let lives = ttl * 2 + REQUEST_SLACK;
         let lease = lease::grant_new(cluster, lives, clock::now() + STEP).await?;
         let key = prefix.break_request(&wanted.name, place.token);
-        let value = BreakRequest {
-            v: BreakRequest::VERSION,
-            by: wanted.by.clone(),
-            reason: wanted.reason.clone(),
-            asked: clock::wall().to_string(),
-            stops_within_ms: None,
-        };
+        let value = wanted.request();
         let leased = PutOptions::new().with_lease(lease.get());
         let txn = Txn::new().when([place.is_there()]).and_then([TxnOp::put(
             key.as_str(),

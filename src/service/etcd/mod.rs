@@ -92,7 +92,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::mpsc::UnboundedSender;
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinSet;
 
 use self::asked::{Asked, Listener};
 use self::cluster::Cluster;
@@ -101,6 +101,7 @@ use self::holder::QueueView;
 use self::session::{NotRenewed, Session, Stage};
 use self::transaction::Ranges;
 use super::deadline::{self, within};
+use super::task::Task;
 use crate::clock::{self, Instant};
 use crate::config::connection::Cluster as Settings;
 use crate::config::endpoint::Endpoint;
@@ -163,21 +164,6 @@ pub struct Etcd {
     announcing: Option<Task>,
     releasing: Option<Task>,
     background: Background,
-}
-
-/// A task that ends with its owner.
-struct Task(JoinHandle<()>);
-
-impl Drop for Task {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
-impl Task {
-    fn spawn(work: impl Future<Output = ()> + Send + 'static) -> Self {
-        Self(tokio::spawn(work))
-    }
 }
 
 /// What nobody waits for until the farewell.

@@ -13,24 +13,13 @@ use crate::clock;
 use crate::lock::break_request::BreakRequest;
 use crate::lock::entry::Entry;
 use crate::lock::key::Prefix;
+use crate::service::breaking::{First, RELEASE_SLACK, REQUEST_SLACK, STEP, TTL_GUESSED};
 use crate::service::deadline::reached;
 use crate::service::{BreakProgress, Breaking, Broken, InspectedEntry, Revocation};
 use crate::supervisor::Trouble;
 
-/// How much longer the request lives than an answer may take.
-const REQUEST_SLACK: Duration = Duration::from_secs(30);
-
-/// How much longer than the answer says is waited for the release.
-const RELEASE_SLACK: Duration = Duration::from_secs(5);
-
 /// How often it is looked.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
-
-/// How long one step may take.
-const STEP: Duration = Duration::from_secs(10);
-
-/// The TTL of what says none.
-const TTL_GUESSED: Duration = Duration::from_secs(60);
 
 /// Whose place it is, and where the request stands.
 #[derive(Clone, Debug)]
@@ -66,15 +55,11 @@ pub async fn take(
         request: prefix.break_request(&wanted.name, found.token),
         token: found.token,
     };
-    let Some(entry) = &found.entry else {
-        return match wanted.force {
-            true => target.revoke(desk, Revocation::Foreign).await,
-            false => Ok(Broken::CannotBeAsked),
-        };
+    let entry = match wanted.first(found) {
+        First::Ask(entry) => entry,
+        First::Revoke(why) => return target.revoke(desk, why).await,
+        First::CannotBeAsked => return Ok(Broken::CannotBeAsked),
     };
-    if entry.held_until.is_some() {
-        return target.revoke(desk, Revocation::Kept).await;
-    }
     // Also where nobody waits for an answer: the holder can say then who it was, and why.
     let Some(ttl) = target.ask(desk, wanted).await? else {
         return Ok(Broken::Gone);
@@ -94,13 +79,7 @@ impl Target {
 
     /// Puts the request, unless the entry is gone: how long the answer may take.
     async fn ask(&self, desk: &Desk, wanted: &Breaking) -> Result<Option<Duration>, Trouble> {
-        let value = BreakRequest {
-            v: BreakRequest::VERSION,
-            by: wanted.by.clone(),
-            reason: wanted.reason.clone(),
-            asked: clock::wall().to_string(),
-            stops_within_ms: None,
-        };
+        let value = wanted.request();
         let target = self.clone();
         let put = desk.ask(clock::now() + STEP, move |txn| {
             if !target.is_there(txn)? {

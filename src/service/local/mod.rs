@@ -52,7 +52,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::mpsc::UnboundedSender;
-use tokio::task::JoinHandle;
 
 use self::contender::Contender;
 use self::desk::Desk;
@@ -61,6 +60,7 @@ use crate::clock::{self, Instant};
 use crate::lock::entry::Entry;
 use crate::lock::token::LeaseId;
 use crate::outcome::Loss;
+use crate::service::task::Task;
 use crate::service::{Memory, Wanted};
 use crate::supervisor::{Event, Trouble, TroubleKind};
 
@@ -94,21 +94,6 @@ pub struct Local {
     events: UnboundedSender<Event>,
     queueing: Option<Task>,
     working: Option<Task>,
-}
-
-/// A task that ends with its owner. What it asked the desk for is done all the same.
-struct Task(JoinHandle<()>);
-
-impl Drop for Task {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
-impl Task {
-    fn spawn(work: impl Future<Output = ()> + Send + 'static) -> Self {
-        Self(tokio::spawn(work))
-    }
 }
 
 impl Local {

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use etcd_client::{PutOptions, Txn, TxnOp, WatchOptions};
+use etcd_client::{
+    LeaseKeepAliveResponse, LeaseKeepAliveStream, LeaseKeeper, PutOptions, Txn, TxnOp, WatchOptions,
+};
 
 use super::{Changes, PATIENCE, Script, Step, is_the_same_in_both, time_to_live};
 use crate::clock;
@@ -26,6 +28,29 @@ fn all() -> Step {
 async fn watch(script: &Script) -> Changes {
     let changes = WatchOptions::new().with_start_revision(2).with_range("/b");
     Changes::of(&script.client, "/a", Some(changes)).await
+}
+
+/// A lease that is kept alive over one stream.
+struct Kept {
+    keeper: LeaseKeeper,
+    replies: LeaseKeepAliveStream,
+}
+
+impl Kept {
+    async fn of(script: &Script, lease: i64) -> Self {
+        let stream = script.client.lease_client().keep_alive(lease).await;
+        let (keeper, replies) = stream.expect("it lives");
+        Self { keeper, replies }
+    }
+
+    async fn again(&mut self) -> LeaseKeepAliveResponse {
+        self.keeper.keep_alive().await.expect("the stream is open");
+        let reply = within(clock::now() + PATIENCE, self.replies.message()).await;
+        reply
+            .expect("it answers")
+            .expect("it goes on")
+            .expect("an answer")
+    }
 }
 
 async fn granted_kept_and_revoked(mut script: Script) -> Script {
@@ -56,22 +81,12 @@ async fn granted_kept_and_revoked(mut script: Script) -> Script {
     script.does(Step::TimeToLive(7)).await;
     script.does(Step::TimeToLive(8)).await;
     // A stream that outlives its lease.
-    let (mut keeper, mut replies) = script
-        .client
-        .lease_client()
-        .keep_alive(7)
-        .await
-        .expect("it lives");
+    let mut kept = Kept::of(&script, 7).await;
     for revoked in [false, true] {
         if revoked {
             script.does(Step::Revoke(7)).await;
         }
-        keeper.keep_alive().await.expect("the stream is open");
-        let reply = within(clock::now() + PATIENCE, replies.message()).await;
-        let reply = reply
-            .expect("it answers")
-            .expect("it goes on")
-            .expect("an answer");
+        let reply = kept.again().await;
         let (id, ttl) = (reply.id(), reply.ttl());
         script.told.push(format!(
             "over one stream, revoked {revoked}: {id:x} kept for {ttl}"
@@ -114,21 +129,11 @@ async fn left_alone_and_kept(mut script: Script) -> Script {
     }
     script.does(put("/a/4", 8)).await;
     script.does(put("/a/5", 0)).await;
-    let (mut keeper, mut replies) = script
-        .client
-        .lease_client()
-        .keep_alive(8)
-        .await
-        .expect("it lives");
+    let mut kept = Kept::of(&script, 8).await;
     let ttl = Duration::from_secs(TTL as u64);
     // Until the one is gone, and for as long again.
     let told = loop {
-        keeper.keep_alive().await.expect("the stream is open");
-        let reply = replies
-            .message()
-            .await
-            .expect("it goes on")
-            .expect("an answer");
+        let reply = kept.again().await;
         assert_eq!(reply.ttl(), TTL, "it was kept alive all the time");
         if let Some(told) = within(clock::now() + PACE, changes.until(9)).await {
             break told;
@@ -139,12 +144,7 @@ async fn left_alone_and_kept(mut script: Script) -> Script {
     script.sees("it lived for as long as it was granted", lived >= ttl);
     script.told.extend(told);
     while clock::now().since(granted_at) < ttl * 2 {
-        keeper.keep_alive().await.expect("the stream is open");
-        let reply = replies
-            .message()
-            .await
-            .expect("it goes on")
-            .expect("an answer");
+        let reply = kept.again().await;
         assert_eq!(reply.ttl(), TTL, "it was kept alive all the time");
         reached(clock::now() + PACE).await;
     }
