@@ -22,6 +22,15 @@ fn held(etcd: &Service, holder: &Running) -> i64 {
     etcd.store().entries("job")[0].create_revision
 }
 
+/// A holder whose lease is soon gone where nobody renews it, and its token.
+#[track_caller]
+fn holds_with_a_short_ttl(etcd: &Service) -> (Running, i64) {
+    let holder = etcd.run("job").ttl(5).shell("echo ready; sleep 1000");
+    let holder = holder.spawn();
+    let token = held(etcd, &holder);
+    (holder, token)
+}
+
 /// Stops all of it, leasehold and command.
 fn freeze(holder: &Running) -> Vec<Process> {
     let frozen = holder.processes();
@@ -163,12 +172,7 @@ fn a_request_for_another_token_is_ignored() {
 #[test]
 fn who_does_not_answer_within_the_ttl_loses_the_lease() {
     let etcd = Service::start();
-    let holder = etcd
-        .run("job")
-        .ttl(5)
-        .shell("echo ready; sleep 1000")
-        .spawn();
-    let token = held(&etcd, &holder);
+    let (holder, token) = holds_with_a_short_ttl(&etcd);
     // Somebody else renews it, so that nothing but the revocation frees it.
     let store = etcd.store();
     let lease = store.entries("job")[0].lease;
@@ -214,12 +218,7 @@ fn whoever_asks_a_second_time_is_answered_too() {
 #[test]
 fn one_that_is_frozen_or_dead_vanishes_and_that_is_no_answer() {
     let etcd = Service::start();
-    let holder = etcd
-        .run("job")
-        .ttl(5)
-        .shell("echo ready; sleep 1000")
-        .spawn();
-    let token = held(&etcd, &holder);
+    let (holder, token) = holds_with_a_short_ttl(&etcd);
     let frozen = freeze(&holder);
     // Some time ago, so that its lease ends before the time for an answer does.
     let lease = etcd.store().entries("job")[0].lease;
@@ -364,12 +363,7 @@ fn what_is_not_leaseholds_is_touched_only_with_force() {
 #[test]
 fn somebody_who_changes_his_mind_leaves_nothing_for_long() {
     let etcd = Service::start();
-    let holder = etcd
-        .run("job")
-        .ttl(5)
-        .shell("echo ready; sleep 1000")
-        .spawn();
-    let token = held(&etcd, &holder);
+    let (holder, token) = holds_with_a_short_ttl(&etcd);
     let frozen = freeze(&holder);
     let breaking = broken(&etcd, "job", token, &[]).spawn();
     breaking.expect_stderr("was asked");

@@ -16,6 +16,14 @@ use crate::harness::untested;
 /// The promise is 100 ms on a machine with time; tests share two cores with one another.
 const SOON_DEAD: Duration = Duration::from_secs(2);
 
+/// The lease lives on beyond its TTL of 3 s, so it is renewed.
+#[track_caller]
+fn assert_renewed(service: &Service, running: &Running) {
+    let lease = service.store().entries("job")[0].lease;
+    let_time_pass_until(running.started_at + Duration::from_secs(6));
+    assert_eq!(service.store().entries("job")[0].lease, lease);
+}
+
 #[test]
 fn a_process_of_another_user_is_named_and_the_lock_kept_until_it_is_gone() {
     let etcd = Service::start();
@@ -36,11 +44,7 @@ fn a_process_of_another_user_is_named_and_the_lock_kept_until_it_is_gone() {
     assert!(stderr.contains("sleep"), "{stderr}");
     let left = running.command_processes();
     assert_eq!(left.len(), 1, "the others were killed");
-    // The lease lives on beyond its TTL, so it is renewed.
-    let lease = etcd.store().entries("job")[0].lease;
-    let until = running.started_at + Duration::from_secs(6);
-    let_time_pass_until(until);
-    assert_eq!(etcd.store().entries("job")[0].lease, lease);
+    assert_renewed(&etcd, &running);
     left[0].signal(Signal::SIGKILL);
     running.wait().assert_status(124).assert_nobody_left();
     etcd.store().assert_clean();
@@ -55,10 +59,7 @@ fn a_process_in_uninterruptible_sleep_is_named_and_the_lock_kept_until_it_is_gon
     let left = running.command_processes();
     let stderr = running.expect_stderr("end them by hand");
     assert!(stderr.contains("uninterruptible"), "{stderr}");
-    // The lease lives on beyond its TTL, so it is renewed.
-    let lease = etcd.store().entries("job")[0].lease;
-    let_time_pass_until(running.started_at + Duration::from_secs(6));
-    assert_eq!(etcd.store().entries("job")[0].lease, lease);
+    assert_renewed(&etcd, &running);
     end_of_the_file_system(&running);
     assert_dead_within(&left, SOON_DEAD);
     running.wait().assert_status(124).assert_nobody_left();

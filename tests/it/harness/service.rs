@@ -15,10 +15,10 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 use tempfile::TempDir;
 
 use super::etcd::Etcd;
-use super::eventually::{SOON, eventually};
+use super::eventually::SOON;
 use super::leasehold::{Run, Running, binary};
 use super::processes::Moment;
-use super::store::{Store, Stored};
+use super::store::{Store, Stored, assert_nothing_left, wait_for_entries, without_signs};
 
 thread_local! {
     static IN_A_FOLDER: Cell<bool> = const { Cell::new(false) };
@@ -171,26 +171,13 @@ impl Shelf {
 
     /// The run markers of a lock.
     pub(crate) fn markers(&self, name: &str) -> Vec<Stored> {
-        let mut markers = self.keys(&format!("/leasehold/~run/{name}/"));
-        markers.retain(|kv| !kv.is_sign());
-        markers
+        without_signs(self.keys(&format!("/leasehold/~run/{name}/")))
     }
 
     /// Waits until `count` entries stand in the queue, and returns them.
     #[track_caller]
     pub(crate) fn wait_for_entries(&self, name: &str, count: usize) -> Vec<Stored> {
-        eventually(
-            format!("{count} entries in the queue of {name}"),
-            SOON,
-            || {
-                let entries = self.entries(name);
-                if entries.len() == count {
-                    Ok(entries)
-                } else {
-                    Err(format!("{entries:?}"))
-                }
-            },
-        )
+        wait_for_entries(name, count, || self.entries(name))
     }
 
     /// The ids of all living leases.
@@ -349,15 +336,7 @@ impl Folder {
 
     #[track_caller]
     fn assert_clean(&self) {
-        eventually("no key and no lease is left", SOON, || {
-            let keys: Vec<String> = self.keys("").into_iter().map(|kv| kv.key).collect();
-            let leases = self.leases();
-            if keys.is_empty() && leases.is_empty() {
-                Ok(())
-            } else {
-                Err(format!("keys {keys:?}, leases {leases:x?}"))
-            }
-        });
+        assert_nothing_left(|| (self.keys(""), self.leases()));
     }
 
     fn put(&self, key: &str, value: &[u8]) {

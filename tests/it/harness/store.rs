@@ -43,6 +43,35 @@ impl Stored {
     }
 }
 
+/// All but the signs among them.
+pub(super) fn without_signs(mut keys: Vec<Stored>) -> Vec<Stored> {
+    keys.retain(|kv| !kv.is_sign());
+    keys
+}
+
+/// Waits until `entries`, those of the lock `name`, are `count`, and returns them.
+#[track_caller]
+pub(super) fn wait_for_entries(
+    name: &str,
+    count: usize,
+    entries: impl Fn() -> Vec<Stored>,
+) -> Vec<Stored> {
+    let what = format!("{count} entries in the queue of {name}");
+    eventually(what, SOON, || match entries() {
+        entries if entries.len() == count => Ok(entries),
+        entries => Err(format!("{entries:?}")),
+    })
+}
+
+/// Waits until there are neither keys nor leases any more.
+#[track_caller]
+pub(super) fn assert_nothing_left(look: impl Fn() -> (Vec<Stored>, Vec<i64>)) {
+    eventually("no key and no lease is left", SOON, || match look() {
+        (keys, leases) if keys.is_empty() && leases.is_empty() => Ok(()),
+        (keys, leases) => Err(format!("keys {keys:?}, leases {leases:x?}")),
+    });
+}
+
 /// Renewals of a lease by hand.
 pub(crate) struct KeepAlive<'a> {
     store: &'a Store,
@@ -289,26 +318,13 @@ impl Store {
 
     /// The run markers of a lock.
     pub(crate) fn markers(&self, name: &str) -> Vec<Stored> {
-        let mut markers = self.keys(&format!("/leasehold/~run/{name}/"));
-        markers.retain(|kv| !kv.is_sign());
-        markers
+        without_signs(self.keys(&format!("/leasehold/~run/{name}/")))
     }
 
     /// Waits until `count` entries stand in the queue, and returns them.
     #[track_caller]
     pub(crate) fn wait_for_entries(&self, name: &str, count: usize) -> Vec<Stored> {
-        eventually(
-            format!("{count} entries in the queue of {name}"),
-            SOON,
-            || {
-                let entries = self.entries(name);
-                if entries.len() == count {
-                    Ok(entries)
-                } else {
-                    Err(format!("{entries:?}"))
-                }
-            },
-        )
+        wait_for_entries(name, count, || self.entries(name))
     }
 
     /// The ids of all living leases but those that signs hang on.
@@ -331,27 +347,13 @@ impl Store {
     /// in the background, so this waits a little.
     #[track_caller]
     pub(crate) fn assert_clean(&self) {
-        eventually("no key and no lease is left", SOON, || {
-            let mut keys = self.keys("/leasehold/");
-            keys.retain(|kv| !kv.is_sign());
-            let leases = self.leases();
-            if keys.is_empty() && leases.is_empty() {
-                Ok(())
-            } else {
-                Err(format!("keys {keys:?}, leases {leases:x?}"))
-            }
-        });
+        assert_nothing_left(|| (without_signs(self.keys("/leasehold/")), self.leases()));
     }
 
     /// Not even a sign is left: within the time of the longest TTL.
     #[track_caller]
     pub(crate) fn assert_empty(&self) {
-        eventually("no key and no lease is left", SOON, || {
-            match (self.keys("/leasehold/"), self.all_leases()) {
-                (keys, leases) if keys.is_empty() && leases.is_empty() => Ok(()),
-                (keys, leases) => Err(format!("keys {keys:?}, leases {leases:x?}")),
-            }
-        });
+        assert_nothing_left(|| (self.keys("/leasehold/"), self.all_leases()));
     }
 
     /// Puts a key that hangs on no lease.
