@@ -237,6 +237,11 @@ fn where_memory_is_short_a_run_works_or_is_refused_and_leaves_nobody() {
         output.assert_nobody_left();
         worked = output.status.success();
         println!("{megabytes} MB: {} {}", output.status, output.stderr);
+        // A manager that lacks it once the command runs (seen at 33 MB, in a folder) takes the run with it.
+        if output.status.code() == Some(79) && output.stdout == "ran\n" {
+            output.assert_stderr_has(["memory allocation", "manager process was killed"]);
+            continue;
+        }
         // The shell that is the command can lack memory as well.
         assert_eq!(output.stdout, if worked { "ran\n" } else { "" });
     }
